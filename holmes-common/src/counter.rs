@@ -1,0 +1,158 @@
+//! Everything that is counted in the kernel: what was taken, and every loss by its cause.
+//!
+//! For each stream, taken = records delivered + losses, always. The counters live in one per-CPU
+//! array indexed by [`Counter`]; the totals of each cgroup in a hash of [`CgroupTotals`].
+
+/// The streams whose records share the ring buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Stream {
+    /// CPU samples.
+    Samples,
+    /// mmap, munmap, brk and mremap.
+    Memory,
+    /// Task creation, exec and exit.
+    Tasks,
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// An index into the probes' counters.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u32)]
+        pub enum Counter { $($(#[$doc])* $name,)* }
+
+        impl Counter {
+            /// Every counter, in the order of the array.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The name used in metrics and incidents: `snake_case`, stable.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// CPU samples of the target that a probe began to take.
+    SamplesTaken = "samples_taken",
+    /// CPU samples lost because the ring buffer was full.
+    SamplesRingFull = "samples_ring_full",
+    /// CPU samples lost because the probe had no scratch memory.
+    SamplesNoScratch = "samples_no_scratch",
+    /// Memory calls of the target that a probe began to record.
+    MemoryTaken = "memory_taken",
+    /// Memory records lost because the ring buffer was full.
+    MemoryRingFull = "memory_ring_full",
+    /// Memory records lost because the probe had no scratch memory.
+    MemoryNoScratch = "memory_no_scratch",
+    /// Task events of the target that a probe began to record.
+    TasksTaken = "tasks_taken",
+    /// Task records lost because the ring buffer was full.
+    TasksRingFull = "tasks_ring_full",
+    /// Task records lost because the probe had no scratch memory.
+    TasksNoScratch = "tasks_no_scratch",
+    /// User stacks that could not be walked (the record is delivered without).
+    UserStackFailed = "user_stack_failed",
+    /// User stacks cut at the frame limit.
+    UserStackTruncated = "user_stack_truncated",
+    /// Kernel stacks that could not be walked (the record is delivered without).
+    KernelStackFailed = "kernel_stack_failed",
+    /// Kernel stacks cut at the frame limit.
+    KernelStackTruncated = "kernel_stack_truncated",
+    /// A cgroup's totals had no room in their map: its events are in the records, not in the totals.
+    CgroupTotalsFull = "cgroup_totals_full",
+    /// A cgroup's membership could not be remembered: decided again next time.
+    VerdictMapFull = "verdict_map_full",
+    /// A paired system call began while the pair map was full: it is not counted.
+    PairMapFull = "pair_map_full",
+    /// A paired system call ended whose beginning was not seen (it began before the probes did).
+    PairMissing = "pair_missing",
+    /// The cgroup of a task could not be read.
+    CgroupUnreadable = "cgroup_unreadable",
+}
+
+/// Number of counters: the array's length.
+pub const COUNTERS: u32 = Counter::ALL.len() as u32;
+
+impl Stream {
+    /// Every stream.
+    pub const ALL: [Self; 3] = [Self::Samples, Self::Memory, Self::Tasks];
+
+    /// The name used in metrics and incidents.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Samples => "samples",
+            Self::Memory => "memory",
+            Self::Tasks => "tasks",
+        }
+    }
+
+    /// The counter of what was taken.
+    pub const fn taken(self) -> Counter {
+        match self {
+            Self::Samples => Counter::SamplesTaken,
+            Self::Memory => Counter::MemoryTaken,
+            Self::Tasks => Counter::TasksTaken,
+        }
+    }
+
+    /// The counter of what a full ring buffer lost.
+    pub const fn ring_full(self) -> Counter {
+        match self {
+            Self::Samples => Counter::SamplesRingFull,
+            Self::Memory => Counter::MemoryRingFull,
+            Self::Tasks => Counter::TasksRingFull,
+        }
+    }
+
+    /// The counter of what missing scratch memory lost.
+    pub const fn no_scratch(self) -> Counter {
+        match self {
+            Self::Samples => Counter::SamplesNoScratch,
+            Self::Memory => Counter::MemoryNoScratch,
+            Self::Tasks => Counter::TasksNoScratch,
+        }
+    }
+}
+
+/// What is counted for each cgroup (its own tasks, without descendants), since the probes began.
+/// Exact: counted where it happens, whether or not the record gets through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct CgroupTotals {
+    /// CPU samples taken.
+    pub samples: u64,
+    /// CPU samples lost in the kernel, whatever the cause.
+    pub samples_lost: u64,
+    /// Successful `mmap` calls.
+    pub mmap_calls: u64,
+    /// Bytes asked for in them.
+    pub mmap_bytes: u64,
+    /// Successful `munmap` calls.
+    pub munmap_calls: u64,
+    /// Bytes unmapped by them.
+    pub munmap_bytes: u64,
+    /// `brk` calls that moved the heap's end.
+    pub brk_calls: u64,
+    /// Bytes by which the heap grew.
+    pub brk_grown_bytes: u64,
+    /// Bytes by which the heap shrank.
+    pub brk_shrunk_bytes: u64,
+    /// Successful `mremap` calls.
+    pub mremap_calls: u64,
+    /// Bytes by which mappings grew in them.
+    pub mremap_grown_bytes: u64,
+    /// Bytes by which mappings shrank in them.
+    pub mremap_shrunk_bytes: u64,
+    /// Threads created.
+    pub threads_created: u64,
+    /// Processes created.
+    pub processes_created: u64,
+    /// Programs executed.
+    pub execs: u64,
+    /// Threads ended (processes' first threads as well).
+    pub exits: u64,
+}
+
+const _: () = assert!(size_of::<CgroupTotals>() == 16 * 8, "CgroupTotals has padding");

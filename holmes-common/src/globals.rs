@@ -1,0 +1,72 @@
+//! What user space tells the probes before they are loaded: read-only globals, written into the
+//! object by the loader. The probes treat them as constants, so the verifier prunes what is off.
+
+/// Which tasks the probes look at. The value of the global `TARGET_MODE`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum TargetMode {
+    /// Every task of the host.
+    Host = 0,
+    /// Tasks of the cgroups in the map `TARGET_CGROUPS`, and of their descendants.
+    Cgroups = 1,
+    /// Tasks of the processes (thread groups) in the map `TARGET_PIDS`.
+    Processes = 2,
+}
+
+/// Offset that means "this kernel does not have the field": the probe does without.
+pub const NO_OFFSET: u32 = u32::MAX;
+
+/// Value of the global `CGROUP_SUBSYS` for the unified (v2) hierarchy. Other values are indexes
+/// into `css_set.subsys`, that is a v1 controller's hierarchy.
+pub const UNIFIED_HIERARCHY: u32 = u32::MAX;
+
+/// Struct offsets, read from the running kernel's BTF and written into the global `OFFSETS`.
+/// In bytes from the struct's start; [`NO_OFFSET`] where the kernel has no such field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Offsets {
+    /// `task_struct.pid`: the thread's id.
+    pub task_pid: u32,
+    /// `task_struct.tgid`: the process's id.
+    pub task_tgid: u32,
+    /// `task_struct.mm`.
+    pub task_mm: u32,
+    /// `task_struct.cgroups`: the task's `css_set`.
+    pub task_cgroups: u32,
+    /// `mm_struct.brk`: the end of the heap.
+    pub mm_brk: u32,
+    /// `mm_struct.total_vm`: mapped pages.
+    pub mm_total_vm: u32,
+    /// `css_set.subsys`: an array of pointers, one for each v1 controller.
+    pub css_set_subsys: u32,
+    /// `css_set.dfl_cgrp`: the cgroup in the unified hierarchy.
+    pub css_set_dfl_cgrp: u32,
+    /// `cgroup_subsys_state.cgroup`.
+    pub css_cgroup: u32,
+    /// `cgroup.kn`: the cgroup's directory.
+    pub cgroup_kn: u32,
+    /// `kernfs_node.parent`, called `__parent` since 6.15.
+    pub kn_parent: u32,
+    /// `kernfs_node.id`: the inode number that user space sees.
+    pub kn_id: u32,
+}
+
+impl Offsets {
+    /// No field is known: what a kernel without BTF leaves the probes with.
+    pub const UNKNOWN: Self = Self {
+        task_pid: NO_OFFSET,
+        task_tgid: NO_OFFSET,
+        task_mm: NO_OFFSET,
+        task_cgroups: NO_OFFSET,
+        mm_brk: NO_OFFSET,
+        mm_total_vm: NO_OFFSET,
+        css_set_subsys: NO_OFFSET,
+        css_set_dfl_cgrp: NO_OFFSET,
+        css_cgroup: NO_OFFSET,
+        cgroup_kn: NO_OFFSET,
+        kn_parent: NO_OFFSET,
+        kn_id: NO_OFFSET,
+    };
+}
+
+const _: () = assert!(size_of::<Offsets>() == 12 * 4, "Offsets has padding");

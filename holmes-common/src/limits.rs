@@ -1,0 +1,37 @@
+//! Bounds that both sides of the kernel border rely on.
+
+/// Frames kept of one stack, user or kernel. The kernel's own default for
+/// `kernel.perf_event_max_stack`; asking `bpf_get_stack` for more is refused.
+pub const MAX_FRAMES: usize = 127;
+
+/// Bytes of a task's name, with the terminating NUL (`TASK_COMM_LEN`).
+pub const COMM_LEN: usize = 16;
+
+/// Default size of the ring buffer in bytes (a power of two). It is drained every
+/// [`DRAIN_INTERVAL_MS`] without wake-ups, so it must hold what one interval produces: 4 MiB is
+/// 64 busy CPUs at 49 Hz for 20 s, or 200 000 memory calls a second.
+pub const DEFAULT_RING_BYTES: u32 = 4 << 20;
+
+/// The smallest ring buffer: one page, the kernel's own minimum.
+pub const MIN_RING_BYTES: u32 = 4096;
+
+/// How often user space drains the ring buffer, in milliseconds.
+pub const DRAIN_INTERVAL_MS: u64 = 100;
+
+/// Cgroups counted at the same time. A Kubernetes node runs at most a few hundred containers;
+/// entries of removed cgroups are deleted by user space.
+pub const MAX_CGROUPS: u32 = 4096;
+
+/// Cgroup ids whose membership in the target has been decided (least recently used go first, and
+/// are decided again).
+pub const MAX_VERDICTS: u32 = 8192;
+
+/// Threads that may be inside a paired system call (`brk`, `munmap`) at the same time.
+pub const MAX_PAIRS: u32 = 16384;
+
+/// Cgroups or processes that a recorder may be pointed at.
+pub const MAX_TARGETS: u32 = 256;
+
+/// How far up the cgroup tree a target is looked for. The kernel has no limit of its own;
+/// containers nest below ten deep.
+pub const MAX_CGROUP_DEPTH: usize = 24;

@@ -1,0 +1,108 @@
+//! The bytes of one ring-buffer record: a [`RecordHeader`], then `user_frames` user addresses,
+//! then `kernel_frames` kernel addresses, each a native-endian `u64`, leaf first.
+
+use crate::limits::{COMM_LEN, MAX_FRAMES};
+
+/// What a record reports. The value of [`RecordHeader::kind`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum RecordKind {
+    /// A CPU was found executing this task.
+    Sample = 1,
+    /// `mmap` succeeded; `value` is the length asked for, in bytes.
+    Mmap = 2,
+    /// `munmap` succeeded; `value` is the bytes that were mapped and no longer are.
+    Munmap = 3,
+    /// `brk` moved the heap's end; `value` is by how many bytes, negative when it shrank.
+    Brk = 4,
+    /// `mremap` succeeded; `value` is the new length less the old one, in bytes.
+    Mremap = 5,
+    /// A task was created by this one; `aux` is the new `tgid << 32 | tid`, and
+    /// [`flag::NEW_THREAD`] tells a thread from a process.
+    NewTask = 6,
+    /// The process has executed a new program.
+    Exec = 7,
+    /// The thread ends.
+    Exit = 8,
+}
+
+impl RecordKind {
+    /// The kind with this number, or `None` for a number that no probe writes.
+    pub const fn from_raw(raw: u32) -> Option<Self> {
+        Some(match raw {
+            1 => Self::Sample,
+            2 => Self::Mmap,
+            3 => Self::Munmap,
+            4 => Self::Brk,
+            5 => Self::Mremap,
+            6 => Self::NewTask,
+            7 => Self::Exec,
+            8 => Self::Exit,
+            _ => return None,
+        })
+    }
+}
+
+/// Bits of [`RecordHeader::flags`].
+pub mod flag {
+    /// The user stack could not be walked; the record has no user frames.
+    pub const USER_STACK_FAILED: u32 = 1 << 0;
+    /// The kernel stack could not be walked; the record has no kernel frames.
+    pub const KERNEL_STACK_FAILED: u32 = 1 << 1;
+    /// The user stack has more frames than fit.
+    pub const USER_STACK_TRUNCATED: u32 = 1 << 2;
+    /// The kernel stack has more frames than fit.
+    pub const KERNEL_STACK_TRUNCATED: u32 = 1 << 3;
+    /// The task is one of the recorder's own threads.
+    pub const RECORDER: u32 = 1 << 4;
+    /// The created task is a thread of its creator's process.
+    pub const NEW_THREAD: u32 = 1 << 5;
+    /// The task has no user side: a kernel thread.
+    pub const KERNEL_THREAD: u32 = 1 << 6;
+}
+
+/// The fixed part of every record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct RecordHeader {
+    /// A [`RecordKind`].
+    pub kind: u32,
+    /// Bits of [`flag`].
+    pub flags: u32,
+    /// `CLOCK_MONOTONIC` in nanoseconds.
+    pub time_ns: u64,
+    /// Inode number of the task's cgroup in the watched hierarchy; 0 where it cannot be known.
+    pub cgroup_id: u64,
+    /// Process id in the initial pid namespace.
+    pub tgid: u32,
+    /// Thread id in the initial pid namespace.
+    pub tid: u32,
+    /// The CPU the probe ran on.
+    pub cpu: u32,
+    /// User frames that follow the header.
+    pub user_frames: u16,
+    /// Kernel frames that follow the user frames.
+    pub kernel_frames: u16,
+    /// The task's name, NUL-terminated. A target controls its bytes.
+    pub comm: [u8; COMM_LEN],
+    /// By kind, see [`RecordKind`].
+    pub value: i64,
+    /// By kind, see [`RecordKind`].
+    pub aux: u64,
+}
+
+/// Size of the fixed part in bytes.
+pub const HEADER_BYTES: usize = size_of::<RecordHeader>();
+
+/// Size of the largest record in bytes.
+pub const MAX_RECORD_BYTES: usize = HEADER_BYTES + 2 * MAX_FRAMES * size_of::<u64>();
+
+// The frames follow at once, so the header must end on their alignment and hold no padding.
+const _: () = assert!(HEADER_BYTES == 72);
+const _: () = assert!(HEADER_BYTES % align_of::<u64>() == 0);
+const _: () = assert!(core::mem::offset_of!(RecordHeader, time_ns) == 8);
+const _: () = assert!(core::mem::offset_of!(RecordHeader, tgid) == 24);
+const _: () = assert!(core::mem::offset_of!(RecordHeader, user_frames) == 36);
+const _: () = assert!(core::mem::offset_of!(RecordHeader, comm) == 40);
+const _: () = assert!(core::mem::offset_of!(RecordHeader, value) == 56);
+const _: () = assert!(core::mem::offset_of!(RecordHeader, aux) == 64);

@@ -1,0 +1,81 @@
+//! An incident that has been cut, not yet named.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::collect::Nanos;
+use crate::rules::Rule;
+use crate::signals::{Signal, Target};
+use crate::window::Cut;
+
+/// Why an incident was cut.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The value was above `abs`.
+    Abs,
+    /// The value was above the average of the previous ones by more than `diff` percent.
+    Diff {
+        /// That average.
+        average: f64,
+    },
+    /// Somebody asked, by `POST /trigger` or SIGUSR1.
+    Manual,
+}
+
+/// What was taken in the incident's span, and what became of it. `taken` is always
+/// `reported` + the sum of `lost`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Losses {
+    /// CPU samples taken by the probes.
+    pub taken: u64,
+    /// CPU samples that reached the window.
+    pub reported: u64,
+    /// CPU samples lost, by cause.
+    pub lost: BTreeMap<String, u64>,
+    /// What else was counted in the span: stacks cut or unreadable, memory and task records lost.
+    pub notes: BTreeMap<String, u64>,
+}
+
+/// One profile of an incident.
+#[derive(Clone, Debug)]
+pub struct IncidentCut {
+    /// File name without its ending: `cpu`, `cpu.base`, `threads`, ...
+    pub stem: String,
+    /// The samples.
+    pub cut: Cut,
+}
+
+/// A spike, with the samples of the time before, during and after.
+#[derive(Clone, Debug)]
+pub struct Incident {
+    /// Of what.
+    pub target: Target,
+    /// Which signal fired; `None` for a manual trigger.
+    pub signal: Option<Signal>,
+    /// The rule that fired; `None` for a manual trigger.
+    pub rule: Option<Rule>,
+    /// Why.
+    pub reason: Reason,
+    /// The values before, oldest first.
+    pub previous: Vec<f64>,
+    /// The value that fired.
+    pub value: f64,
+    /// First moment of the window.
+    pub start: Nanos,
+    /// When the spike is taken to have begun: the base profiles end here.
+    pub onset: Nanos,
+    /// When the rule fired.
+    pub trigger: Nanos,
+    /// The moment behind the last.
+    pub end: Nanos,
+    /// The trigger's wall-clock time, in nanoseconds since 1970 UTC.
+    pub trigger_unix_ns: u64,
+    /// Nanoseconds of CPU time that one sample stands for.
+    pub sample_period_ns: u64,
+    /// What was lost.
+    pub losses: Losses,
+    /// The profiles.
+    pub cuts: Vec<IncidentCut>,
+}

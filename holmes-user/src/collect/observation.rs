@@ -1,0 +1,163 @@
+//! What one probe record says, decoded and owned.
+
+use std::fmt;
+use std::sync::Arc;
+
+use holmes_common::limits::COMM_LEN;
+use serde::{Deserialize, Serialize};
+
+/// A point in `CLOCK_MONOTONIC`, in nanoseconds. The only clock of the data path; the wall clock
+/// comes in as an input of its own.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Nanos(pub u64);
+
+impl Nanos {
+    /// This many whole seconds after the clock's zero.
+    pub const fn from_secs(seconds: u64) -> Self {
+        Self(seconds * 1_000_000_000)
+    }
+
+    /// The whole second this point lies in: the window's bucket.
+    pub const fn second(self) -> u64 {
+        self.0 / 1_000_000_000
+    }
+
+    /// `duration` later, at most the end of time.
+    pub fn plus(self, duration: std::time::Duration) -> Self {
+        Self(self.0.saturating_add(duration.as_nanos().try_into().unwrap_or(u64::MAX)))
+    }
+
+    /// `duration` earlier, at least zero.
+    pub fn minus(self, duration: std::time::Duration) -> Self {
+        Self(self.0.saturating_sub(duration.as_nanos().try_into().unwrap_or(u64::MAX)))
+    }
+
+    /// Time since `earlier`; zero if that is later.
+    pub fn since(self, earlier: Self) -> std::time::Duration {
+        std::time::Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// A cgroup's inode number in the watched hierarchy; 0 is "unknown".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CgroupId(pub u64);
+
+/// A task's name. Up to 15 bytes that the task itself chose; shown with replacement characters
+/// where they are not UTF-8.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub struct Comm([u8; COMM_LEN]);
+
+impl Comm {
+    /// From the kernel's NUL-terminated bytes.
+    pub const fn new(bytes: [u8; COMM_LEN]) -> Self {
+        Self(bytes)
+    }
+
+    /// As text, for labels and logs.
+    pub fn text(&self) -> String {
+        let end = self.0.iter().position(|&byte| byte == 0).unwrap_or(COMM_LEN);
+        String::from_utf8_lossy(&self.0[..end]).into_owned()
+    }
+}
+
+impl From<String> for Comm {
+    fn from(text: String) -> Self {
+        let mut bytes = [0; COMM_LEN];
+        let len = text.len().min(COMM_LEN - 1);
+        bytes[..len].copy_from_slice(&text.as_bytes()[..len]);
+        Self(bytes)
+    }
+}
+
+impl From<Comm> for String {
+    fn from(comm: Comm) -> Self {
+        comm.text()
+    }
+}
+
+impl fmt::Debug for Comm {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{:?}", self.text())
+    }
+}
+
+/// The exact stack of one moment, raw addresses, leaf first in both parts.
+///
+/// Every address but the leaf's is a return address: it points behind the call.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Stack {
+    /// User-space frames, in the address space of the task's process.
+    pub user: Box<[u64]>,
+    /// Kernel frames; empty where the CPU was in user space. They come before the user frames.
+    pub kernel: Box<[u64]>,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// A CPU was found executing the task.
+    CpuSample,
+    /// `mmap` of this length in bytes.
+    Mmap {
+        /// Bytes asked for.
+        bytes: u64,
+    },
+    /// `munmap` that freed this many mapped bytes.
+    Munmap {
+        /// Bytes that were mapped and no longer are.
+        bytes: u64,
+    },
+    /// `brk` that moved the heap's end.
+    Brk {
+        /// Bytes, negative when it shrank.
+        delta: i64,
+    },
+    /// `mremap` that changed a mapping's size.
+    Mremap {
+        /// Bytes, negative when it shrank.
+        delta: i64,
+    },
+    /// The task created a thread in its process.
+    NewThread {
+        /// The new thread's id.
+        tid: u32,
+    },
+    /// The task created a process.
+    NewProcess {
+        /// The new process's id.
+        tgid: u32,
+    },
+    /// The process executed a new program.
+    Exec,
+    /// The thread ended.
+    Exit,
+}
+
+/// One record of a probe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observation {
+    /// When.
+    pub time: Nanos,
+    /// Process id, in the initial pid namespace.
+    pub tgid: u32,
+    /// Thread id, in the initial pid namespace.
+    pub tid: u32,
+    /// The task's cgroup.
+    pub cgroup: CgroupId,
+    /// The task's name.
+    pub comm: Comm,
+    /// The CPU.
+    pub cpu: u32,
+    /// Bits of [`holmes_common::record::flag`].
+    pub flags: u32,
+    /// What the task was executing.
+    pub stack: Arc<Stack>,
+    /// What happened.
+    pub what: What,
+}

@@ -1,0 +1,2 @@
+//! The entry point of `holmes-ebpf`.
+fn main() {}

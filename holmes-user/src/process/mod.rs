@@ -1,0 +1,10 @@
+//! Process: whose an observation is. Keeps the mapped images of processes while they live, and the
+//! cgroups' paths.
+//!
+//! Must not: aggregate, or decide what is worth keeping.
+
+mod attributed;
+mod image;
+
+pub use attributed::{Attributed, Cgroup, Container};
+pub use image::{Image, Mapping, Object, ObjectKind};

@@ -1,0 +1,1 @@
+//! Profile: pprof and folded files of named cuts.

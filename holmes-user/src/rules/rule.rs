@@ -1,0 +1,73 @@
+//! A rule's numbers, in Holmes' grammar.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// When a signal's value is a spike: below `max`, and above `abs`, or above `min` and above the
+/// average of the previous values by `diff` percent. Zero means off for `diff`, `abs` and `max`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rule {
+    /// Values up to this one never fire by `diff`.
+    pub min: f64,
+    /// Percent above the average of the previous values.
+    pub diff: f64,
+    /// Values above this one always fire.
+    pub abs: f64,
+    /// Values at or above this one never fire.
+    pub max: f64,
+    /// After firing, the rule is quiet for this long on the same target.
+    #[serde(with = "crate::rules::rule::seconds")]
+    pub cooldown: Duration,
+}
+
+/// The rule of each signal (`None`: that signal is not watched), and the bounds over all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RuleSet {
+    /// CPU, percent.
+    pub cpu: Option<Rule>,
+    /// Memory, percent.
+    pub memory: Option<Rule>,
+    /// Threads, count.
+    pub threads: Option<Rule>,
+    /// No capture while the host's CPU use is above this percentage; 0 is off.
+    pub cpu_max: f64,
+    /// Incidents in any hour, over all rules and targets.
+    pub max_incidents_per_hour: u32,
+}
+
+impl Default for RuleSet {
+    fn default() -> Self {
+        let minutes = |count: u64| Duration::from_secs(60 * count);
+        let percent = Rule { min: 10.0, diff: 25.0, abs: 80.0, max: 0.0, cooldown: minutes(1) };
+        Self {
+            cpu: Some(percent),
+            memory: Some(percent),
+            threads: Some(Rule {
+                min: 200.0,
+                diff: 25.0,
+                abs: 10_000.0,
+                max: 0.0,
+                cooldown: minutes(10),
+            }),
+            cpu_max: 0.0,
+            max_incidents_per_hour: 30,
+        }
+    }
+}
+
+/// Durations as seconds, so that a recording reads naturally.
+pub(crate) mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(value: &Duration, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_f64(value.as_secs_f64())
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Duration, D::Error> {
+        let seconds = f64::deserialize(input)?;
+        Duration::try_from_secs_f64(seconds).map_err(serde::de::Error::custom)
+    }
+}
