@@ -20,6 +20,24 @@ pub const NO_OFFSET: u32 = u32::MAX;
 /// into `css_set.subsys`, that is a v1 controller's hierarchy.
 pub const UNIFIED_HIERARCHY: u32 = u32::MAX;
 
+/// Where a system-call tracepoint keeps its values, read from the running kernel's format files
+/// and written into the global `SYSCALL_LAYOUT`. In bytes from the start of the event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct SyscallLayout {
+    /// The first argument of `sys_enter_*`; the others follow, eight bytes each.
+    pub arguments: u32,
+    /// The result of `sys_exit_*`.
+    pub result: u32,
+}
+
+impl SyscallLayout {
+    /// What every kernel without real-time patches has.
+    pub const USUAL: Self = Self { arguments: 16, result: 16 };
+}
+
+const _: () = assert!(size_of::<SyscallLayout>() == 2 * 4, "SyscallLayout has padding");
+
 /// Struct offsets, read from the running kernel's BTF and written into the global `OFFSETS`.
 /// In bytes from the struct's start; [`NO_OFFSET`] where the kernel has no such field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,8 +26,9 @@ pub const MAX_CGROUPS: u32 = 4096;
 /// are decided again).
 pub const MAX_VERDICTS: u32 = 8192;
 
-/// Threads that may be inside a paired system call (`brk`, `munmap`) at the same time.
-pub const MAX_PAIRS: u32 = 16384;
+/// Threads that may be inside a memory system call at the same time. They take microseconds, or
+/// wait for the process's memory lock: at most the threads of a few processes.
+pub const MAX_PAIRS: u32 = 8192;
 
 /// Cgroups or processes that a recorder may be pointed at.
 pub const MAX_TARGETS: u32 = 256;

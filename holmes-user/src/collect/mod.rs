@@ -2,6 +2,10 @@
 //!
 //! Must not: look at /proc, know cgroup paths, or keep anything.
 
+mod decode;
+mod drain;
 mod observation;
 
+pub use decode::{Malformed, decode};
+pub use drain::{Drained, Drainer};
 pub use observation::{CgroupId, Comm, Nanos, Observation, Stack, What};

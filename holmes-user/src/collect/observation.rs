@@ -42,7 +42,9 @@ impl Nanos {
 }
 
 /// A cgroup's inode number in the watched hierarchy; 0 is "unknown".
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct CgroupId(pub u64);
 

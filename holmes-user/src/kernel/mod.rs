@@ -1,1 +1,44 @@
-//! TODO stage
+//! Kernel: loads and attaches the probes, and says which are on and why others are off.
+//!
+//! Must not: interpret records, or know what they are for.
+
+mod attach;
+mod btf;
+mod error;
+mod gauges;
+mod object;
+mod probes;
+mod tracefs;
+
+pub use error::KernelError;
+pub use gauges::{KernelCounts, MapUse, ProgramUse};
+pub use probes::{ProbeState, ProbeStatus, Probes, SampleEvent, Sampling};
+
+use std::collections::BTreeSet;
+
+/// Which tasks the probes look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetFilter {
+    /// Every task.
+    Host,
+    /// The cgroups with these inode numbers, and their descendants.
+    Cgroups(BTreeSet<u64>),
+    /// The processes with these ids.
+    Processes(BTreeSet<u32>),
+}
+
+/// What the probes are loaded with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbePlan {
+    /// Which tasks they look at.
+    pub target: TargetFilter,
+    /// The v1 controller whose hierarchy cgroup ids are taken from, by its name in the kernel
+    /// (`memory`, `cpu`, `io`, ...); `None` for the unified hierarchy.
+    pub controller: Option<String>,
+    /// Samples per second and CPU.
+    pub frequency: u32,
+    /// Size of the ring buffer in bytes, a power of two of at least a page.
+    pub ring_bytes: u32,
+    /// Whether the probes' own diagnostics are switched on.
+    pub probe_log: bool,
+}

@@ -32,7 +32,10 @@ impl Cgroup {
     /// Whether this cgroup is the one at `path` or a descendant of it.
     pub fn is_within(&self, path: &str) -> bool {
         path == "/"
-            || self.path.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            || self
+                .path
+                .strip_prefix(path)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }
 

@@ -4,7 +4,11 @@
 //! Must not: aggregate, or decide what is worth keeping.
 
 mod attributed;
+mod elf;
 mod image;
+mod objects;
+mod table;
 
 pub use attributed::{Attributed, Cgroup, Container};
 pub use image::{Image, Mapping, Object, ObjectKind};
+pub use table::{ProcessStats, ProcessTable};

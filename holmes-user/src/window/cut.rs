@@ -82,10 +82,7 @@ impl Cut {
     /// The sum of both values over all samples.
     pub fn totals(&self) -> [i64; 2] {
         self.samples.iter().fold([0, 0], |sum, sample| {
-            [
-                sum[0].saturating_add(sample.values[0]),
-                sum[1].saturating_add(sample.values[1]),
-            ]
+            [sum[0].saturating_add(sample.values[0]), sum[1].saturating_add(sample.values[1])]
         })
     }
 }

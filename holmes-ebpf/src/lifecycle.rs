@@ -1,0 +1,58 @@
+//! Exec and exit: when what is known of a process or thread stops being true.
+
+use aya_ebpf::{EbpfContext, macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_log_ebpf::debug;
+use holmes_common::{counter::Stream, record::RecordKind};
+
+use crate::{
+    filter::{Subject, subject},
+    maps::Slot,
+    memory,
+    record::{Report, Stacks},
+    stats::{add, cgroup_totals},
+};
+
+/// `sched:sched_process_exec`, in the process's own context, after the program was replaced.
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn sched_process_exec(ctx: RawTracePointContext) -> u32 {
+    let Some(subject) = subject() else {
+        return 0;
+    };
+    if let Some(totals) = cgroup_totals(subject.cgroup_id) {
+        // SAFETY: the pointer comes from the map.
+        unsafe { add(&raw mut (*totals).execs, 1) };
+    }
+    debug!(&ctx, "exec: pid {} in cgroup {}", subject.tgid, subject.cgroup_id);
+    send(&ctx, &subject, Slot::Exec, RecordKind::Exec);
+    0
+}
+
+/// `sched:sched_process_exit`, in the ending thread's context.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn sched_process_exit(ctx: RawTracePointContext) -> u32 {
+    let Some(subject) = subject() else {
+        return 0;
+    };
+    if let Some(totals) = cgroup_totals(subject.cgroup_id) {
+        // SAFETY: the pointer comes from the map.
+        unsafe { add(&raw mut (*totals).exits, 1) };
+    }
+    memory::forget_current();
+    debug!(&ctx, "exit: thread {} of pid {}", subject.tid, subject.tgid);
+    send(&ctx, &subject, Slot::Exit, RecordKind::Exit);
+    0
+}
+
+#[inline(always)]
+fn send(ctx: &RawTracePointContext, subject: &Subject, slot: Slot, kind: RecordKind) {
+    Report {
+        stream: Stream::Tasks,
+        slot,
+        kind,
+        flags: 0,
+        stacks: Stacks::None,
+        value: 0,
+        aux: 0,
+    }
+    .send(ctx.as_ptr(), subject);
+}

@@ -1,0 +1,39 @@
+//! The kernel probes of holmes-ebpf.
+//!
+//! # Layout
+//! - [`globals`]: what user space set before loading;
+//! - [`maps`]: every map, with who writes it, who reads it and what bounds it;
+//! - [`stats`]: counters by cause and the totals of each cgroup;
+//! - [`filter`]: whether the current task is the target's, decided before any stack is walked;
+//! - [`record`]: one record from header to ring buffer;
+//! - [`unwind`]: the user and the kernel stack; the seam where another unwinder goes in;
+//! - one file per probe family: [`sample`], [`memory`], [`threads`], [`lifecycle`].
+//!
+//! Each program attaches on its own; none relies on another being there.
+#![no_std]
+#![no_main]
+// Inline assembly of this target is needed for one instruction, see `stats::add`.
+#![feature(asm_experimental_arch)]
+
+mod filter;
+mod globals;
+mod lifecycle;
+mod maps;
+mod memory;
+mod record;
+mod sample;
+mod stats;
+mod threads;
+mod unwind;
+
+/// The kernel accepts helpers that are "GPL only" (`bpf_get_stack`, `bpf_probe_read_kernel`) from
+/// programs that declare a compatible licence.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+/// Never reached: the verifier refuses programs that could panic.
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    loop {}
+}

@@ -1,0 +1,74 @@
+//! Every map: who writes it, who reads it, what bounds it.
+//!
+//! Must not hold code. User space finds the maps by these names.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
+};
+use holmes_common::{
+    counter::{COUNTERS, CgroupTotals},
+    limits::{DEFAULT_RING_BYTES, MAX_CGROUPS, MAX_PAIRS, MAX_TARGETS, MAX_VERDICTS},
+};
+
+use crate::{memory::Pending, record::Scratch};
+
+/// Records of all streams. Written by every probe, drained by user space every
+/// `DRAIN_INTERVAL_MS`. User space sets the size.
+#[map]
+pub static RECORDS: RingBuf = RingBuf::with_byte_size(DEFAULT_RING_BYTES, 0);
+
+/// Where a record is put together; see [`crate::record::Slot`] for who owns which entry. Not
+/// visible to user space.
+#[map]
+pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(Slot::COUNT, 0);
+
+/// Counters by `Counter`. Written by every probe, summed over CPUs by user space.
+#[map]
+pub static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);
+
+/// Totals of each cgroup by its id. Written by every probe; user space reads them, and deletes
+/// those of removed cgroups.
+#[map]
+pub static CGROUP_TOTALS: HashMap<u64, CgroupTotals> = HashMap::with_max_entries(MAX_CGROUPS, 0);
+
+/// Ids of the target cgroups. Written by user space before the probes attach.
+#[map]
+pub static TARGET_CGROUPS: HashMap<u64, u8> = HashMap::with_max_entries(MAX_TARGETS, 0);
+
+/// Process ids of the target. Written by user space before the probes attach.
+#[map]
+pub static TARGET_PIDS: HashMap<u32, u8> = HashMap::with_max_entries(MAX_TARGETS, 0);
+
+/// Whether a cgroup lies within a target, by id. A cgroup never gets another parent and an id is
+/// never given twice, so a verdict holds for ever. Written and read by the filter.
+#[map]
+pub static VERDICTS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(MAX_VERDICTS, 0);
+
+/// What a memory system call asked for and found when it began, by `tgid << 32 | tid`. Written when
+/// the call begins, removed when it or its thread ends; a thread is in one call at a time.
+#[map]
+pub static PAIRS: HashMap<u64, Pending> = HashMap::with_max_entries(MAX_PAIRS, 0);
+
+/// Owners of the entries of [`SCRATCH`].
+///
+/// A program never interrupts itself on one CPU: the kernel skips such a run and counts it in the
+/// program's `recursion_misses`. But a sample can interrupt any other program, so each program has
+/// an entry of its own.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub enum Slot {
+    Sample,
+    Mmap,
+    Munmap,
+    Brk,
+    Mremap,
+    NewTask,
+    Exec,
+    Exit,
+}
+
+impl Slot {
+    /// Number of slots: the length of [`SCRATCH`].
+    pub const COUNT: u32 = Self::Exit as u32 + 1;
+}

@@ -1,0 +1,67 @@
+//! Task creation, with the creator's stack.
+
+use aya_ebpf::{
+    EbpfContext, helpers::bpf_probe_read_kernel, macros::raw_tracepoint,
+    programs::RawTracePointContext,
+};
+use holmes_common::{
+    counter::Stream,
+    globals::{NO_OFFSET, Offsets},
+    record::{RecordKind, flag},
+};
+
+use crate::{
+    filter::subject,
+    globals::OFFSETS,
+    maps::Slot,
+    record::{Report, Stacks},
+    stats::{add, cgroup_totals},
+};
+
+/// `CLONE_THREAD`: the new task joins its creator's thread group.
+const CLONE_THREAD: u64 = 0x0001_0000;
+
+/// `task:task_newtask`, arguments (`struct task_struct *task`, `u64 clone_flags`), in the
+/// creator's context.
+#[raw_tracepoint(tracepoint = "task_newtask")]
+pub fn task_newtask(ctx: RawTracePointContext) -> u32 {
+    let Some(subject) = subject() else {
+        return 0;
+    };
+    let task: u64 = ctx.arg(0);
+    let clone_flags: u64 = ctx.arg(1);
+    let is_thread = clone_flags & CLONE_THREAD != 0;
+    if let Some(totals) = cgroup_totals(subject.cgroup_id) {
+        // SAFETY: the pointer comes from the map.
+        unsafe {
+            if is_thread {
+                add(&raw mut (*totals).threads_created, 1);
+            } else {
+                add(&raw mut (*totals).processes_created, 1);
+            }
+        }
+    }
+    let Offsets { task_pid, task_tgid, .. } = OFFSETS.load();
+    let (tgid, tid) = (id_at(task, task_tgid), id_at(task, task_pid));
+    Report {
+        stream: Stream::Tasks,
+        slot: Slot::NewTask,
+        kind: RecordKind::NewTask,
+        flags: if is_thread { flag::NEW_THREAD } else { 0 },
+        stacks: Stacks::User,
+        value: 0,
+        aux: u64::from(tgid) << 32 | u64::from(tid),
+    }
+    .send(ctx.as_ptr(), &subject);
+    0
+}
+
+/// Reads a pid of the new task; 0 where the kernel's layout is not known.
+#[inline(always)]
+fn id_at(task: u64, offset: u32) -> u32 {
+    if offset == NO_OFFSET {
+        return 0;
+    }
+    // SAFETY: the helper checks the address itself and fails on a bad one.
+    unsafe { bpf_probe_read_kernel((task + u64::from(offset)) as *const u32) }.unwrap_or(0)
+}

@@ -1,0 +1,176 @@
+//! One record's bytes become an [`Observation`]. The layout is `holmes_common::record`.
+//!
+//! Must not trust the bytes: a record that does not fit its own counts is refused.
+
+use std::mem::offset_of;
+use std::sync::Arc;
+
+use holmes_common::limits::{COMM_LEN, MAX_FRAMES};
+use holmes_common::record::{HEADER_BYTES, RecordHeader, RecordKind, flag};
+
+use super::observation::{CgroupId, Comm, Nanos, Observation, Stack, What};
+
+/// Why a record was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// It is shorter than its header, or than the frames it announces.
+    #[error("the record is cut short")]
+    Short,
+    /// It announces more frames than a probe can write.
+    #[error("the record announces more than {MAX_FRAMES} frames")]
+    TooManyFrames,
+    /// No probe writes this kind.
+    #[error("the record is of an unknown kind {0}")]
+    UnknownKind(u32),
+}
+
+/// Reads one field of the header at its offset.
+macro_rules! field {
+    ($bytes:expr, $name:ident: $type:ty) => {
+        <$type>::from_ne_bytes(array($bytes, offset_of!(RecordHeader, $name))?)
+    };
+}
+
+/// Decodes a record.
+///
+/// # Errors
+/// If the bytes are not a record that a probe could have written.
+pub fn decode(bytes: &[u8]) -> Result<Observation, Malformed> {
+    let raw_kind = field!(bytes, kind: u32);
+    let kind = RecordKind::from_raw(raw_kind).ok_or(Malformed::UnknownKind(raw_kind))?;
+    let user_frames = usize::from(field!(bytes, user_frames: u16));
+    let kernel_frames = usize::from(field!(bytes, kernel_frames: u16));
+    if user_frames > MAX_FRAMES || kernel_frames > MAX_FRAMES {
+        return Err(Malformed::TooManyFrames);
+    }
+    let frames = bytes.get(HEADER_BYTES..).ok_or(Malformed::Short)?;
+    let (user, rest) =
+        frames.split_at_checked(user_frames * size_of::<u64>()).ok_or(Malformed::Short)?;
+    let (kernel, _padding) =
+        rest.split_at_checked(kernel_frames * size_of::<u64>()).ok_or(Malformed::Short)?;
+    let flags = field!(bytes, flags: u32);
+    let value = field!(bytes, value: i64);
+    let aux = field!(bytes, aux: u64);
+    let what = match kind {
+        RecordKind::Sample => What::CpuSample,
+        RecordKind::Mmap => What::Mmap { bytes: value.cast_unsigned() },
+        RecordKind::Munmap => What::Munmap { bytes: value.cast_unsigned() },
+        RecordKind::Brk => What::Brk { delta: value },
+        RecordKind::Mremap => What::Mremap { delta: value },
+        RecordKind::NewTask if flags & flag::NEW_THREAD != 0 => What::NewThread { tid: aux as u32 },
+        RecordKind::NewTask => What::NewProcess { tgid: (aux >> 32) as u32 },
+        RecordKind::Exec => What::Exec,
+        RecordKind::Exit => What::Exit,
+    };
+    Ok(Observation {
+        time: Nanos(field!(bytes, time_ns: u64)),
+        tgid: field!(bytes, tgid: u32),
+        tid: field!(bytes, tid: u32),
+        cgroup: CgroupId(field!(bytes, cgroup_id: u64)),
+        comm: Comm::new(array::<COMM_LEN>(bytes, offset_of!(RecordHeader, comm))?),
+        cpu: field!(bytes, cpu: u32),
+        flags,
+        stack: Arc::new(Stack { user: words(user), kernel: words(kernel) }),
+        what,
+    })
+}
+
+fn array<const N: usize>(bytes: &[u8], offset: usize) -> Result<[u8; N], Malformed> {
+    bytes.get(offset..).and_then(|rest| rest.first_chunk()).copied().ok_or(Malformed::Short)
+}
+
+fn words(bytes: &[u8]) -> Box<[u64]> {
+    bytes.as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn record(
+        kind: u32,
+        user: &[u64],
+        kernel: &[u64],
+        value: i64,
+        aux: u64,
+        flags: u32,
+    ) -> Vec<u8> {
+        let mut bytes = vec![0; HEADER_BYTES];
+        let mut put = |offset: usize, field: &[u8]| {
+            bytes[offset..offset + field.len()].copy_from_slice(field);
+        };
+        put(offset_of!(RecordHeader, kind), &kind.to_ne_bytes());
+        put(offset_of!(RecordHeader, flags), &flags.to_ne_bytes());
+        put(offset_of!(RecordHeader, time_ns), &7_u64.to_ne_bytes());
+        put(offset_of!(RecordHeader, tgid), &42_u32.to_ne_bytes());
+        put(offset_of!(RecordHeader, user_frames), &(user.len() as u16).to_ne_bytes());
+        put(offset_of!(RecordHeader, kernel_frames), &(kernel.len() as u16).to_ne_bytes());
+        put(offset_of!(RecordHeader, comm), b"spin\0");
+        put(offset_of!(RecordHeader, value), &value.to_ne_bytes());
+        put(offset_of!(RecordHeader, aux), &aux.to_ne_bytes());
+        for address in user.iter().chain(kernel) {
+            bytes.extend(address.to_ne_bytes());
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_sample() {
+        let observation = decode(&record(1, &[1, 2], &[3], 0, 0, 0)).unwrap();
+        assert_eq!(observation.tgid, 42);
+        assert_eq!(observation.time, Nanos(7));
+        assert_eq!(observation.comm.text(), "spin");
+        assert_eq!(*observation.stack.user, [1, 2]);
+        assert_eq!(*observation.stack.kernel, [3]);
+        assert_eq!(observation.what, What::CpuSample);
+    }
+
+    #[test]
+    fn each_kind() {
+        let what = |kind, value, aux, flags| decode(&record(kind, &[], &[], value, aux, flags));
+        let what = |kind, value, aux, flags| what(kind, value, aux, flags).map(|found| found.what);
+        assert_eq!(what(2, 4096, 0, 0), Ok(What::Mmap { bytes: 4096 }));
+        assert_eq!(what(3, 4096, 0, 0), Ok(What::Munmap { bytes: 4096 }));
+        assert_eq!(what(4, -4096, 0, 0), Ok(What::Brk { delta: -4096 }));
+        assert_eq!(what(5, -1, 0, 0), Ok(What::Mremap { delta: -1 }));
+        let ids = 5 << 32 | 6;
+        assert_eq!(what(6, 0, ids, flag::NEW_THREAD), Ok(What::NewThread { tid: 6 }));
+        assert_eq!(what(6, 0, ids, 0), Ok(What::NewProcess { tgid: 5 }));
+        assert_eq!(what(7, 0, 0, 0), Ok(What::Exec));
+        assert_eq!(what(8, 0, 0, 0), Ok(What::Exit));
+        assert_eq!(what(9, 0, 0, 0), Err(Malformed::UnknownKind(9)));
+    }
+
+    #[test]
+    fn counts_that_do_not_fit() {
+        let mut bytes = record(1, &[1], &[], 0, 0, 0);
+        bytes.truncate(HEADER_BYTES + 7);
+        assert_eq!(decode(&bytes), Err(Malformed::Short));
+        bytes.truncate(HEADER_BYTES - 1);
+        assert_eq!(decode(&bytes), Err(Malformed::Short));
+        assert_eq!(
+            decode(&record(1, &[0; MAX_FRAMES + 1], &[], 0, 0, 0)),
+            Err(Malformed::TooManyFrames)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            // Either answer is right; not panicking is the point.
+            let _ = decode(&bytes);
+        }
+
+        #[test]
+        fn what_was_written_is_read(
+            user in proptest::collection::vec(any::<u64>(), 0..=MAX_FRAMES),
+            kernel in proptest::collection::vec(any::<u64>(), 0..=MAX_FRAMES),
+        ) {
+            let observation = decode(&record(1, &user, &kernel, 0, 0, 0)).unwrap();
+            prop_assert_eq!(&*observation.stack.user, &user[..]);
+            prop_assert_eq!(&*observation.stack.kernel, &kernel[..]);
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Attaches each probe on its own. One that fails is off, and says why; the others go on.
+
+use std::error::Error;
+
+use aya::Ebpf;
+use aya::programs::perf_event::{
+    HardwareEvent, PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent,
+};
+use aya::programs::{PerfEvent, Program, ProgramError, RawTracePoint, TracePoint};
+use aya::util::online_cpus;
+use tracing::debug;
+
+use super::probes::{ProbeState, ProbeStatus, SampleEvent, Sampling};
+use super::tracefs;
+
+/// How a program is attached.
+#[derive(Clone, Copy)]
+enum Hook {
+    /// To a raw tracepoint of this name.
+    RawTracepoint(&'static str),
+    /// To a system-call tracepoint of this name.
+    Syscall(&'static str),
+}
+
+/// One probe as the user knows it.
+struct Probe {
+    name: &'static str,
+    enables: &'static str,
+    /// Its programs in the order of attachment: what keeps a value for another comes first.
+    programs: &'static [(&'static str, Hook)],
+}
+
+const PROBES: &[Probe] = &[
+    Probe {
+        name: "threads",
+        enables: "threads and processes with their creators' stacks",
+        programs: &[("task_newtask", Hook::RawTracepoint("task_newtask"))],
+    },
+    Probe {
+        name: "exec",
+        enables: "new programs are noticed at once",
+        programs: &[("sched_process_exec", Hook::RawTracepoint("sched_process_exec"))],
+    },
+    Probe {
+        name: "exit",
+        enables: "how many threads are alive",
+        programs: &[("sched_process_exit", Hook::RawTracepoint("sched_process_exit"))],
+    },
+    Probe {
+        name: "mmap",
+        enables: "mapped memory by stack",
+        programs: &[
+            ("mmap_enter", Hook::Syscall("sys_enter_mmap")),
+            ("mmap_exit", Hook::Syscall("sys_exit_mmap")),
+        ],
+    },
+    Probe {
+        name: "munmap",
+        enables: "unmapped memory",
+        programs: &[
+            ("munmap_enter", Hook::Syscall("sys_enter_munmap")),
+            ("munmap_exit", Hook::Syscall("sys_exit_munmap")),
+        ],
+    },
+    Probe {
+        name: "brk",
+        enables: "heap growth by stack",
+        programs: &[
+            ("brk_enter", Hook::Syscall("sys_enter_brk")),
+            ("brk_exit", Hook::Syscall("sys_exit_brk")),
+        ],
+    },
+    Probe {
+        name: "mremap",
+        enables: "resized mappings by stack",
+        programs: &[
+            ("mremap_enter", Hook::Syscall("sys_enter_mremap")),
+            ("mremap_exit", Hook::Syscall("sys_exit_mremap")),
+        ],
+    },
+];
+
+/// Attaches everything, the sampler last: attaching the others rewrites kernel code, and those
+/// stalls would show up as the workload's.
+pub(super) fn all(ebpf: &mut Ebpf, frequency: u32) -> (Vec<ProbeStatus>, Option<Sampling>) {
+    let mut statuses: Vec<ProbeStatus> = PROBES
+        .iter()
+        .map(|probe| {
+            let state = match attach(ebpf, probe) {
+                Ok(()) => ProbeState::On(String::new()),
+                Err(why) => ProbeState::Off(why),
+            };
+            ProbeStatus { name: probe.name, enables: probe.enables, state }
+        })
+        .collect();
+    let sampling = sample(ebpf, frequency);
+    let state = match &sampling {
+        Ok(sampling) => ProbeState::On(format!(
+            "{} at {frequency} Hz on {} CPUs",
+            sampling.event, sampling.cpus
+        )),
+        Err(why) => ProbeState::Off(why.clone()),
+    };
+    statuses.insert(0, ProbeStatus { name: "samples", enables: "CPU profiles", state });
+    (statuses, sampling.ok())
+}
+
+fn attach(ebpf: &mut Ebpf, probe: &Probe) -> Result<(), String> {
+    for (name, hook) in probe.programs {
+        let Some(program) = ebpf.program_mut(name) else {
+            return Err(format!("the embedded object has no program {name}"));
+        };
+        match hook {
+            Hook::RawTracepoint(tracepoint) => raw_tracepoint(program, tracepoint),
+            Hook::Syscall(tracepoint) => {
+                // Said before the attempt: it tells what to do, the attempt's own error does not.
+                tracefs::find()?;
+                syscall(program, tracepoint)
+            }
+        }
+        .map_err(|error| format!("{name}: {}", chain(&error)))?;
+    }
+    Ok(())
+}
+
+fn raw_tracepoint(program: &mut Program, tracepoint: &str) -> Result<(), ProgramError> {
+    let program: &mut RawTracePoint = program.try_into()?;
+    program.load()?;
+    program.attach(tracepoint).map(drop)
+}
+
+fn syscall(program: &mut Program, tracepoint: &str) -> Result<(), ProgramError> {
+    let program: &mut TracePoint = program.try_into()?;
+    program.load()?;
+    program.attach("syscalls", tracepoint).map(drop)
+}
+
+/// Opens one perf event on each CPU.
+fn sample(ebpf: &mut Ebpf, frequency: u32) -> Result<Sampling, String> {
+    let frequency = u64::from(frequency.max(1));
+    let period_ns = 1_000_000_000 / frequency;
+    let program = ebpf.program_mut("sample").ok_or("the embedded object has no program sample")?;
+    let program: &mut PerfEvent =
+        program.try_into().map_err(|error: ProgramError| chain(&error))?;
+    program.load().map_err(|error| chain(&error))?;
+    let cpus = online_cpus().map_err(|(path, error)| format!("{path}: {error}"))?;
+
+    // The hardware's counter stops with the CPU and sees into sections where interrupts are off.
+    let cycles = PerfEventConfig::Hardware(HardwareEvent::CpuCycles);
+    match on_all(program, &cpus, cycles, SamplePolicy::Frequency(frequency)) {
+        Ok(cpus) => return Ok(Sampling { event: SampleEvent::Cycles, cpus, period_ns }),
+        Err(error) => debug!("no hardware cycles: {}", chain(&error)),
+    }
+    let clock = PerfEventConfig::Software(SoftwareEvent::CpuClock);
+    on_all(program, &cpus, clock, SamplePolicy::Period(period_ns))
+        .map(|cpus| Sampling { event: SampleEvent::CpuClock, cpus, period_ns })
+        .map_err(|error| chain(&error))
+}
+
+/// Attaches to one event of all CPUs. A CPU that goes offline meanwhile is skipped; the first
+/// error counts only if it is every CPU's.
+fn on_all(
+    program: &mut PerfEvent,
+    cpus: &[u32],
+    event: PerfEventConfig,
+    policy: SamplePolicy,
+) -> Result<usize, ProgramError> {
+    let mut attached = 0;
+    let mut first_error = None;
+    for &cpu in cpus {
+        match program.attach(event, PerfEventScope::AllProcessesOneCpu { cpu }, policy, false) {
+            Ok(_link) => attached += 1,
+            Err(error) => first_error = first_error.or(Some(error)),
+        }
+    }
+    match first_error {
+        Some(error) if attached == 0 => Err(error),
+        _ => Ok(attached),
+    }
+}
+
+/// An error with its causes in one line. The verifier's log is long; its last lines say why.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    match lines.as_slice() {
+        [first, .., before, last] if lines.len() > 4 => format!("{first} ... {before} {last}"),
+        lines => lines.join(" "),
+    }
+}

@@ -1,0 +1,231 @@
+//! The loaded probes: what is on, and the maps behind them.
+
+use std::fmt;
+use std::process;
+
+use aya::maps::{HashMap, MapData, RingBuf};
+use aya::programs::Program;
+use aya::{Ebpf, EbpfLoader, Pod};
+use aya_log::EbpfLogger;
+use holmes_common::globals::{Offsets, SyscallLayout, TargetMode, UNIFIED_HIERARCHY};
+use tracing::{debug, warn};
+
+use super::attach;
+use super::btf::{KernelTypes, VMLINUX};
+use super::error::KernelError;
+use super::{ProbePlan, TargetFilter, object, tracefs};
+
+/// Which event drives the sampling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SampleEvent {
+    /// The hardware's cycle counter.
+    Cycles,
+    /// The kernel's CPU clock, where there is no hardware counter.
+    CpuClock,
+}
+
+impl fmt::Display for SampleEvent {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Cycles => "hardware cycles",
+            Self::CpuClock => "cpu-clock",
+        })
+    }
+}
+
+/// How CPUs are sampled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sampling {
+    /// By which event.
+    pub event: SampleEvent,
+    /// On how many CPUs.
+    pub cpus: usize,
+    /// CPU time that one sample stands for, in nanoseconds.
+    pub period_ns: u64,
+}
+
+/// Whether a probe is attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeState {
+    /// It is; with a word on how.
+    On(String),
+    /// It is not; why, and what the user could do.
+    Off(String),
+}
+
+/// One probe as the user knows it: what it observes, whatever programs it takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeStatus {
+    /// Its name in logs and metrics.
+    pub name: &'static str,
+    /// What is missing without it.
+    pub enables: &'static str,
+    /// Whether it is attached.
+    pub state: ProbeState,
+}
+
+impl ProbeStatus {
+    /// Whether the probe is attached.
+    pub fn is_on(&self) -> bool {
+        matches!(self.state, ProbeState::On(_))
+    }
+}
+
+/// The probes, loaded and attached. Dropping it detaches them.
+pub struct Probes {
+    pub(super) ebpf: Ebpf,
+    logger: Option<EbpfLogger<&'static dyn log::Log>>,
+    statuses: Vec<ProbeStatus>,
+    sampling: Option<Sampling>,
+}
+
+/// `Offsets` may be copied into a map as bytes.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct OffsetsPod(Offsets);
+
+// SAFETY: twelve `u32` without padding (asserted beside its definition); every byte is initialised.
+unsafe impl Pod for OffsetsPod {}
+
+/// `SyscallLayout` may be copied into a map as bytes.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct LayoutPod(SyscallLayout);
+
+// SAFETY: two `u32` without padding (asserted beside its definition); every byte is initialised.
+unsafe impl Pod for LayoutPod {}
+
+impl Probes {
+    /// Loads the probes, points them at the target and attaches each on its own, the sampler last.
+    ///
+    /// # Errors
+    /// Only where nothing works: a probe that does not attach is off, see [`Self::statuses`].
+    pub fn load(plan: &ProbePlan) -> Result<Self, KernelError> {
+        let types = KernelTypes::read();
+        let offsets = match &types {
+            Ok(types) => types.offsets(),
+            Err(error) => {
+                warn!("{VMLINUX} cannot be read ({error}): no cgroup filter");
+                Offsets::UNKNOWN
+            }
+        };
+        let subsystem = match (&plan.controller, &types) {
+            (None, _) => UNIFIED_HIERARCHY,
+            (Some(controller), Ok(types)) => types
+                .controller_index(controller)
+                .ok_or_else(|| KernelError::NoController(controller.clone()))?,
+            (Some(_), Err(_)) => UNIFIED_HIERARCHY,
+        };
+        if let (TargetFilter::Cgroups(_), Err(source)) = (&plan.target, types) {
+            return Err(KernelError::NoBtf { path: VMLINUX, source });
+        }
+
+        let mode = match plan.target {
+            TargetFilter::Host => TargetMode::Host,
+            TargetFilter::Cgroups(_) => TargetMode::Cgroups,
+            TargetFilter::Processes(_) => TargetMode::Processes,
+        } as u32;
+        let log_level = if plan.probe_log { aya_log::Level::Debug as u8 } else { 0 };
+        let recorder = process::id();
+        let offsets = OffsetsPod(offsets);
+        // Where it cannot be read the memory probes do not attach, and nobody looks at it.
+        let layout = LayoutPod(tracefs::syscall_layout().unwrap_or(SyscallLayout::USUAL));
+        let mut loader = EbpfLoader::new();
+        loader
+            .override_global("TARGET_MODE", &mode, true)
+            .override_global("CGROUP_SUBSYS", &subsystem, true)
+            .override_global("RECORDER_TGID", &recorder, true)
+            .override_global("OFFSETS", &offsets, true)
+            .override_global("SYSCALL_LAYOUT", &layout, true)
+            .override_global(aya_log::LEVEL, &log_level, false)
+            .map_max_entries("RECORDS", plan.ring_bytes);
+        if !plan.probe_log {
+            // One page instead of 128 KiB for a log that nobody reads.
+            loader.map_max_entries("AYA_LOGS", holmes_common::limits::MIN_RING_BYTES);
+        }
+        let mut ebpf =
+            loader.load(object::bytes()).map_err(|error| KernelError::Load(Box::new(error)))?;
+
+        point_at(&mut ebpf, &plan.target)?;
+        // The log's map is taken out of the object only if somebody reads it.
+        let logger = plan.probe_log.then(|| EbpfLogger::init(&mut ebpf)).and_then(|logger| {
+            logger.map_err(|error| warn!("the probes' own log is not available: {error}")).ok()
+        });
+        let (statuses, sampling) = attach::all(&mut ebpf, plan.frequency);
+        if statuses.iter().all(|status| !status.is_on()) {
+            let first = statuses.into_iter().find_map(|status| match status.state {
+                ProbeState::Off(why) => Some(why),
+                ProbeState::On(_) => None,
+            });
+            return Err(KernelError::NothingAttached { first: first.unwrap_or_default() });
+        }
+        Ok(Self { ebpf, logger, statuses, sampling })
+    }
+
+    /// Which probes are on, and why others are off.
+    pub fn statuses(&self) -> &[ProbeStatus] {
+        &self.statuses
+    }
+
+    /// How CPUs are sampled; `None` if they are not.
+    pub fn sampling(&self) -> Option<Sampling> {
+        self.sampling
+    }
+
+    /// Takes the ring buffer out, for `collect`. Works once.
+    ///
+    /// # Errors
+    /// If the object has no such map, or it was taken before.
+    pub fn take_records(&mut self) -> Result<RingBuf<MapData>, KernelError> {
+        const NAME: &str = "RECORDS";
+        let map = self.ebpf.take_map(NAME).ok_or(KernelError::NoMap(NAME))?;
+        RingBuf::try_from(map).map_err(|source| KernelError::Map { name: NAME, source })
+    }
+
+    /// Detaches every probe, so that nothing more is taken: what is in the ring buffer is all
+    /// there will be.
+    pub fn detach(&mut self) {
+        for (name, program) in self.ebpf.programs_mut() {
+            // Unloading closes the program's links as well. A program that was never loaded has
+            // nothing to detach, which it reports as an error.
+            let unloaded = match program {
+                Program::PerfEvent(program) => program.unload(),
+                Program::RawTracePoint(program) => program.unload(),
+                Program::TracePoint(program) => program.unload(),
+                _ => Ok(()),
+            };
+            if let Err(error) = unloaded {
+                debug!("{name}: {error}");
+            }
+        }
+    }
+
+    /// Passes on what the probes have logged, if their log is on.
+    pub fn flush_log(&mut self) {
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
+    }
+}
+
+/// Fills the target maps. Before anything attaches, so that no task is judged too early.
+fn point_at(ebpf: &mut Ebpf, target: &TargetFilter) -> Result<(), KernelError> {
+    fn fill<K: Pod>(
+        ebpf: &mut Ebpf,
+        name: &'static str,
+        keys: impl Iterator<Item = K>,
+    ) -> Result<(), KernelError> {
+        let map = ebpf.map_mut(name).ok_or(KernelError::NoMap(name))?;
+        let failed = |source| KernelError::Map { name, source };
+        let mut map = HashMap::<_, K, u8>::try_from(map).map_err(failed)?;
+        for key in keys {
+            map.insert(key, 1, 0).map_err(failed)?;
+        }
+        Ok(())
+    }
+    match target {
+        TargetFilter::Host => Ok(()),
+        TargetFilter::Cgroups(ids) => fill(ebpf, "TARGET_CGROUPS", ids.iter().copied()),
+        TargetFilter::Processes(ids) => fill(ebpf, "TARGET_PIDS", ids.iter().copied()),
+    }
+}

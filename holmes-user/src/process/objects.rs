@@ -1,0 +1,169 @@
+//! The executable files behind mappings, each opened once and shared by all who map it.
+//!
+//! Must not follow a path that a target controls without checking what it led to.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+
+use rustc_hash::FxHashMap;
+
+use super::elf;
+use super::image::{Object, ObjectKind};
+
+/// Objects remembered at the same time. A host with 200 processes maps about 500 different ones;
+/// beyond the limit the forgotten ones are swept first.
+const MAX_OBJECTS: usize = 8192;
+
+/// Files held open at the same time. Each takes a descriptor, of which a service gets 1024 by
+/// default (soft limit); the rest is left for perf events, maps and connections.
+const MAX_OPEN: usize = 512;
+
+/// Bytes kept of a path, `PATH_MAX`.
+const MAX_PATH_BYTES: usize = 4096;
+
+/// What identifies a file while it is mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct FileId {
+    /// Major and minor device number as in `/proc/PID/maps`.
+    pub(super) device: (i32, i32),
+    /// Inode number.
+    pub(super) inode: u64,
+}
+
+/// Where a mapping is, to find its file by.
+pub(super) struct MappedAt<'a> {
+    /// `/proc/PID`.
+    pub(super) process: &'a Path,
+    /// First address.
+    pub(super) start: u64,
+    /// The address behind the last.
+    pub(super) end: u64,
+    /// Path as the process sees it.
+    pub(super) path: &'a str,
+}
+
+/// All objects in use.
+pub(super) struct Objects {
+    files: FxHashMap<FileId, Weak<Object>>,
+    vdso: Arc<Object>,
+    anonymous: Arc<Object>,
+    next_number: u32,
+    /// Files that could not be opened: their frames stay unnamed.
+    pub(super) unreadable: u64,
+}
+
+impl Objects {
+    pub(super) fn new() -> Self {
+        let without_file = |number, kind, path: &str| {
+            Arc::new(Object {
+                number,
+                kind,
+                path: path.to_owned(),
+                build_id: String::new(),
+                file: None,
+            })
+        };
+        Self {
+            files: FxHashMap::default(),
+            vdso: without_file(1, ObjectKind::Vdso, "[vdso]"),
+            anonymous: without_file(2, ObjectKind::Anonymous, "[anon]"),
+            next_number: 3,
+            unreadable: 0,
+        }
+    }
+
+    pub(super) fn vdso(&self) -> Arc<Object> {
+        Arc::clone(&self.vdso)
+    }
+
+    pub(super) fn anonymous(&self) -> Arc<Object> {
+        Arc::clone(&self.anonymous)
+    }
+
+    /// The object of a mapped file: the known one, or a new one.
+    pub(super) fn file(&mut self, id: FileId, at: &MappedAt<'_>) -> Arc<Object> {
+        if let Some(known) = self.files.get(&id).and_then(Weak::upgrade) {
+            return known;
+        }
+        if self.files.len() >= MAX_OBJECTS {
+            self.files.retain(|_, object| object.strong_count() > 0);
+            if self.files.len() >= MAX_OBJECTS {
+                // All in use: this mapping goes without names, like memory without a file.
+                self.unreadable += 1;
+                return self.anonymous();
+            }
+        }
+        let file = open(id, at);
+        if file.is_err() {
+            self.unreadable += 1;
+        }
+        let file = file.ok();
+        let build_id = file.as_ref().and_then(elf::build_id).unwrap_or_default();
+        // Past the limit the file's build-id is all that is kept.
+        let file = file.filter(|_| self.open_files() < MAX_OPEN);
+        let mut path = at.path.to_owned();
+        truncate(&mut path);
+        let object = Arc::new(Object {
+            number: self.next_number,
+            kind: ObjectKind::File,
+            path,
+            build_id,
+            file,
+        });
+        self.next_number = self.next_number.wrapping_add(1);
+        self.files.insert(id, Arc::downgrade(&object));
+        object
+    }
+
+    fn open_files(&self) -> usize {
+        self.files
+            .values()
+            .filter(|object| object.upgrade().is_some_and(|object| object.file.is_some()))
+            .count()
+    }
+}
+
+/// Cuts a path to `MAX_PATH_BYTES` without cutting a character.
+fn truncate(path: &mut String) {
+    let mut end = path.len().min(MAX_PATH_BYTES);
+    while !path.is_char_boundary(end) {
+        end -= 1;
+    }
+    path.truncate(end);
+}
+
+/// Opens the mapped file itself: through `map_files`, which cannot lead elsewhere; without the
+/// privilege for that by its path in the process's root, if what is there is the same file.
+fn open(id: FileId, at: &MappedAt<'_>) -> io::Result<File> {
+    let link = at.process.join(format!("map_files/{:x}-{:x}", at.start, at.end));
+    if let Ok(file) = open_regular(&link, id) {
+        return Ok(file);
+    }
+    let mut path = at.process.join("root").into_os_string();
+    path.push(at.path.strip_suffix(" (deleted)").unwrap_or(at.path));
+    open_regular(&PathBuf::from(path), id)
+}
+
+/// Opens a path for reading if it is a regular file with this inode. It is looked at before it is
+/// opened: opening a device or a FIFO that a target has put there could block or do harm.
+fn open_regular(path: &Path, id: FileId) -> io::Result<File> {
+    let name = std::ffi::CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: `name` is NUL-terminated and outlives the call.
+    let fd = unsafe { libc::open(name.as_ptr(), libc::O_PATH | libc::O_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a descriptor that was just opened and belongs to nobody else.
+    let place = unsafe { File::from_raw_fd(fd) };
+    let metadata = place.metadata()?;
+    // The device is not compared: overlay and btrfs report another one to stat than to maps.
+    if !metadata.is_file() || metadata.ino() != id.inode {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "not the file that is mapped"));
+    }
+    File::open(format!("/proc/self/fd/{}", place.as_raw_fd()))
+}
