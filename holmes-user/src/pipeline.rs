@@ -1,1 +1,68 @@
-//! Wires the stages together; nothing else does.
+//! The pipeline: wires the stages together; nothing else does.
+//!
+//! - [`live`]: the stages up to whose an observation is, on this host's kernel;
+//! - [`recorder`]: the recorder's loop;
+//! - [`desk`]: the thread that names and files incidents;
+//! - [`record`]: one window, to a file;
+//! - [`replay`]: a recording instead of a kernel.
+//!
+//! Must not: do a stage's work. What is more than wiring belongs in a stage.
+
+mod desk;
+mod live;
+mod record;
+mod recorder;
+mod replay;
+mod tap;
+
+pub use record::run as record;
+pub use recorder::run as recorder;
+pub use replay::run as replay;
+
+use crate::capture::Losses;
+
+/// The closing line: what was taken, and what became of it.
+fn balance(losses: &Losses) -> String {
+    let lost: u64 = losses.lost.values().sum();
+    let causes: Vec<String> = losses
+        .lost
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(cause, count)| format!("{cause} {count}"))
+        .collect();
+    let causes =
+        if causes.is_empty() { String::new() } else { format!(" ({})", causes.join(", ")) };
+    format!("samples: {} taken = {} reported + {lost} lost{causes}", losses.taken, losses.reported)
+}
+
+/// Which flag would have prevented the losses, if one would.
+fn advice(losses: &Losses) -> Option<&'static str> {
+    let lost = |cause: &str| losses.lost.iter().any(|(name, n)| name.contains(cause) && *n > 0);
+    if lost("ring_full") {
+        Some("a larger --ring-bytes loses fewer")
+    } else if lost("stacks_full") {
+        Some("a larger --window-stacks loses fewer")
+    } else if lost("evicted") {
+        Some("a larger --window-bytes keeps more")
+    } else {
+        None
+    }
+}
+
+/// The host's name, for incidents; empty where it has none.
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_owned())
+        .unwrap_or_default()
+}
+
+/// An error with its causes, in one line for the log.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -3,11 +3,14 @@
 //!
 //! Must not: parse text or hold running state.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::rules::RuleSet;
+use crate::rules::{Rule, RuleSet};
+use crate::signals::Signal;
 
 /// What to watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +62,113 @@ impl Default for Tunables {
     }
 }
 
+/// One change of a signal's rule, as `--rule` or the configuration file asks for it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RuleEdit {
+    /// Whose rule.
+    pub signal: Signal,
+    /// What becomes of it.
+    pub change: RuleChange,
+}
+
+/// What becomes of a rule.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RuleChange {
+    /// The signal is not watched.
+    Off,
+    /// These numbers are replaced, the others stay. A rule that was off starts from its defaults.
+    Set {
+        /// New [`Rule::min`].
+        min: Option<f64>,
+        /// New [`Rule::diff`].
+        diff: Option<f64>,
+        /// New [`Rule::abs`].
+        abs: Option<f64>,
+        /// New [`Rule::max`].
+        max: Option<f64>,
+        /// New [`Rule::cooldown`].
+        cooldown: Option<Duration>,
+    },
+}
+
+impl RuleEdit {
+    /// Applies the change to `rules`.
+    pub fn apply(&self, rules: &mut RuleSet) {
+        let defaults = RuleSet::default();
+        let (rule, default) = match self.signal {
+            Signal::Cpu => (&mut rules.cpu, defaults.cpu),
+            Signal::Memory => (&mut rules.memory, defaults.memory),
+            Signal::Threads => (&mut rules.threads, defaults.threads),
+        };
+        *rule = match self.change {
+            RuleChange::Off => None,
+            RuleChange::Set { min, diff, abs, max, cooldown } => rule.or(default).map(|old| Rule {
+                min: min.unwrap_or(old.min),
+                diff: diff.unwrap_or(old.diff),
+                abs: abs.unwrap_or(old.abs),
+                max: max.unwrap_or(old.max),
+                cooldown: cooldown.unwrap_or(old.cooldown),
+            }),
+        };
+    }
+}
+
+/// What a reload found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reloaded {
+    /// What takes effect now.
+    pub tunables: Tunables,
+    /// Keys whose value changed in the file, and which only a restart can change.
+    pub needs_restart: Vec<&'static str>,
+}
+
+/// Reads the configuration again; the error is ready for the log.
+type Reread = dyn Fn() -> Result<Reloaded, String> + Send + Sync;
+
+/// How SIGHUP gets at the configuration file, without `pipeline` knowing how one is read.
+#[derive(Clone)]
+pub struct Reload {
+    file: PathBuf,
+    reread: Arc<Reread>,
+}
+
+impl Reload {
+    /// A reload of `file` by `reread`.
+    pub fn new(
+        file: PathBuf,
+        reread: impl Fn() -> Result<Reloaded, String> + Send + Sync + 'static,
+    ) -> Self {
+        Self { file, reread: Arc::new(reread) }
+    }
+
+    /// The configuration file.
+    pub fn file(&self) -> &std::path::Path {
+        &self.file
+    }
+
+    /// Reads the file again, with the same precedence as at start. Blocks on the disk.
+    ///
+    /// # Errors
+    /// A message that names the file, and each bad key with its line and what is allowed. Nothing
+    /// has changed then.
+    pub fn run(&self) -> Result<Reloaded, String> {
+        (self.reread)()
+    }
+}
+
+impl fmt::Debug for Reload {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_tuple("Reload").field(&self.file).finish()
+    }
+}
+
+impl PartialEq for Reload {
+    /// Two reloads of one file are the same setting, whoever made them.
+    fn eq(&self, other: &Self) -> bool {
+        self.file == other.file
+    }
+}
+
 /// What the probes need to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeSettings {
@@ -106,6 +216,8 @@ pub struct RecorderSettings {
     pub record_input: Option<PathBuf>,
     /// Whether the person at the terminal wants to hear nothing but errors.
     pub quiet: bool,
+    /// What SIGHUP does; `None` without a configuration file.
+    pub reload: Option<Reload>,
 }
 
 /// Settings of `record`.
@@ -139,8 +251,8 @@ pub struct ReplaySettings {
     pub input: PathBuf,
     /// Where incidents go.
     pub dump_dir: PathBuf,
-    /// Rules and times to use instead of the recorded ones.
-    pub tunables: Option<Tunables>,
+    /// Changes of the recorded rules, to be applied in order; empty to replay what happened.
+    pub rules: Vec<RuleEdit>,
     /// No progress.
     pub quiet: bool,
 }

@@ -26,6 +26,8 @@ pub enum Reason {
 
 /// What was taken in the incident's span, and what became of it. `taken` is always
 /// `reported` + the sum of `lost`.
+///
+/// Of everything that is watched, not of the target alone: nobody knows whose a lost sample was.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Losses {
     /// CPU samples taken by the probes.

@@ -2,7 +2,28 @@
 //!
 //! Must not: do I/O or read a clock. Time and data come in as arguments, so that a recording can
 //! be replayed through it.
+//!
+//! - `recorder`: [`FlightRecorder`], which takes every [`Input`] and returns incidents;
+//! - `pending`: a spike whose after-window is still open;
+//! - `onset`: when a spike began;
+//! - `losses`: what the kernel counted, over time;
+//! - `input`: everything that reaches the recorder;
+//! - `names`: the names found for an incident's addresses, as a recording keeps them;
+//! - `recording`: the file format for both.
 
 mod incident;
+mod input;
+mod losses;
+mod names;
+mod onset;
+mod pending;
+mod recorder;
+pub mod recording;
+
+#[cfg(test)]
+mod tests;
 
 pub use incident::{Incident, IncidentCut, Losses, Reason};
+pub use input::{CaptureSettings, Counters, Input, Start};
+pub use names::{Names, RecordedLine, RecordedName};
+pub use recorder::{FlightRecorder, MAX_PENDING, PendingFull, SETTLE, Totals};

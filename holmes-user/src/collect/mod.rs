@@ -2,6 +2,7 @@
 //!
 //! Must not: look at /proc, know cgroup paths, or keep anything.
 
+pub mod clock;
 mod decode;
 mod drain;
 mod observation;

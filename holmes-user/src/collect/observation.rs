@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use holmes_common::counter::Stream;
 use holmes_common::limits::COMM_LEN;
 use serde::{Deserialize, Serialize};
 
@@ -139,6 +140,21 @@ pub enum What {
     Exec,
     /// The thread ended.
     Exit,
+}
+
+impl What {
+    /// The stream whose counters count it.
+    pub const fn stream(&self) -> Stream {
+        match self {
+            Self::CpuSample => Stream::Samples,
+            Self::Mmap { .. } | Self::Munmap { .. } | Self::Brk { .. } | Self::Mremap { .. } => {
+                Stream::Memory
+            }
+            Self::NewThread { .. } | Self::NewProcess { .. } | Self::Exec | Self::Exit => {
+                Stream::Tasks
+            }
+        }
+    }
 }
 
 /// One record of a probe.

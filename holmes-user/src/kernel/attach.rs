@@ -90,7 +90,8 @@ pub(super) fn all(ebpf: &mut Ebpf, frequency: u32) -> (Vec<ProbeStatus>, Option<
                 Ok(()) => ProbeState::On(String::new()),
                 Err(why) => ProbeState::Off(why),
             };
-            ProbeStatus { name: probe.name, enables: probe.enables, state }
+            let programs = probe.programs.iter().map(|(name, _)| *name).collect();
+            ProbeStatus { name: probe.name, enables: probe.enables, programs, state }
         })
         .collect();
     let sampling = sample(ebpf, frequency);
@@ -101,7 +102,8 @@ pub(super) fn all(ebpf: &mut Ebpf, frequency: u32) -> (Vec<ProbeStatus>, Option<
         )),
         Err(why) => ProbeState::Off(why.clone()),
     };
-    statuses.insert(0, ProbeStatus { name: "samples", enables: "CPU profiles", state });
+    let programs = vec!["sample"];
+    statuses.insert(0, ProbeStatus { name: "samples", enables: "CPU profiles", programs, state });
     (statuses, sampling.ok())
 }
 

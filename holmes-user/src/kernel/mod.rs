@@ -4,10 +4,14 @@
 
 mod attach;
 mod btf;
+pub mod capabilities;
+pub mod cgroupfs;
 mod error;
+pub mod features;
 mod gauges;
 mod object;
 mod probes;
+pub mod release;
 mod tracefs;
 
 pub use error::KernelError;

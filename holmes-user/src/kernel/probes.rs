@@ -60,6 +60,8 @@ pub struct ProbeStatus {
     pub name: &'static str,
     /// What is missing without it.
     pub enables: &'static str,
+    /// The programs it takes.
+    pub programs: Vec<&'static str>,
     /// Whether it is attached.
     pub state: ProbeState,
 }
@@ -200,6 +202,25 @@ impl Probes {
         }
     }
 
+    /// Adds cgroups to the target: a named one was removed and made again.
+    ///
+    /// # Errors
+    /// If the map cannot be written.
+    pub fn add_cgroups(&mut self, ids: &[u64]) -> Result<(), KernelError> {
+        fill(&mut self.ebpf, "TARGET_CGROUPS", ids.iter().copied())?;
+        // Verdicts on the new cgroups and what is below them may have been passed already.
+        const NAME: &str = "VERDICTS";
+        let map = self.ebpf.map_mut(NAME).ok_or(KernelError::NoMap(NAME))?;
+        let mut verdicts = HashMap::<_, u64, u8>::try_from(map)
+            .map_err(|source| KernelError::Map { name: NAME, source })?;
+        let decided: Vec<u64> = verdicts.keys().filter_map(Result::ok).collect();
+        for id in decided {
+            // The map may have pushed it out by itself meanwhile.
+            let _ = verdicts.remove(&id);
+        }
+        Ok(())
+    }
+
     /// Passes on what the probes have logged, if their log is on.
     pub fn flush_log(&mut self) {
         if let Some(logger) = &mut self.logger {
@@ -210,22 +231,24 @@ impl Probes {
 
 /// Fills the target maps. Before anything attaches, so that no task is judged too early.
 fn point_at(ebpf: &mut Ebpf, target: &TargetFilter) -> Result<(), KernelError> {
-    fn fill<K: Pod>(
-        ebpf: &mut Ebpf,
-        name: &'static str,
-        keys: impl Iterator<Item = K>,
-    ) -> Result<(), KernelError> {
-        let map = ebpf.map_mut(name).ok_or(KernelError::NoMap(name))?;
-        let failed = |source| KernelError::Map { name, source };
-        let mut map = HashMap::<_, K, u8>::try_from(map).map_err(failed)?;
-        for key in keys {
-            map.insert(key, 1, 0).map_err(failed)?;
-        }
-        Ok(())
-    }
     match target {
         TargetFilter::Host => Ok(()),
         TargetFilter::Cgroups(ids) => fill(ebpf, "TARGET_CGROUPS", ids.iter().copied()),
         TargetFilter::Processes(ids) => fill(ebpf, "TARGET_PIDS", ids.iter().copied()),
     }
+}
+
+/// Adds keys to a map that is used as a set.
+fn fill<K: Pod>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    keys: impl Iterator<Item = K>,
+) -> Result<(), KernelError> {
+    let map = ebpf.map_mut(name).ok_or(KernelError::NoMap(name))?;
+    let failed = |source| KernelError::Map { name, source };
+    let mut map = HashMap::<_, K, u8>::try_from(map).map_err(failed)?;
+    for key in keys {
+        map.insert(key, 1, 0).map_err(failed)?;
+    }
+    Ok(())
 }

@@ -4,11 +4,17 @@
 //! Must not: aggregate, or decide what is worth keeping.
 
 mod attributed;
+mod attributor;
+pub(crate) mod cgroup_walk;
+mod cgroups;
+mod container;
 mod elf;
 mod image;
 mod objects;
 mod table;
 
 pub use attributed::{Attributed, Cgroup, Container};
+pub use attributor::Attributor;
+pub use cgroups::CgroupIndex;
 pub use image::{Image, Mapping, Object, ObjectKind};
 pub use table::{ProcessStats, ProcessTable};

@@ -1,1 +1,21 @@
-//! Profile: pprof and folded files of named cuts.
+//! Profile: pprof and folded files of named cuts, and what changed between two cuts.
+//!
+//! Must not: do I/O or read a clock, or look names up. Cuts, names and times come in as arguments.
+
+mod about;
+mod file;
+mod folded;
+mod function;
+mod mappings;
+mod movers;
+mod pprof;
+pub mod proto;
+#[cfg(test)]
+mod testing;
+pub mod validate;
+
+pub use about::About;
+pub use file::{DecodeError, decode, write_gz};
+pub use folded::write as folded;
+pub use movers::{Mover, movers};
+pub use pprof::encode;

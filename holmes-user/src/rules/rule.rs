@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::signals::Signal;
+
 /// When a signal's value is a spike: below `max`, and above `abs`, or above `min` and above the
 /// average of the previous values by `diff` percent. Zero means off for `diff`, `abs` and `max`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,6 +54,17 @@ impl Default for RuleSet {
             }),
             cpu_max: 0.0,
             max_incidents_per_hour: 30,
+        }
+    }
+}
+
+impl RuleSet {
+    /// The rule of a signal; `None` where it is switched off.
+    pub fn get(&self, signal: Signal) -> Option<&Rule> {
+        match signal {
+            Signal::Cpu => self.cpu.as_ref(),
+            Signal::Memory => self.memory.as_ref(),
+            Signal::Threads => self.threads.as_ref(),
         }
     }
 }

@@ -2,6 +2,19 @@
 //!
 //! Must not: decide anything.
 
+mod cgroup_usage;
+mod host_usage;
+mod limits;
+mod process_usage;
+mod reader;
 mod reading;
+mod sampled;
+mod sources;
+mod usage;
+mod watched;
 
+pub use reader::{MAX_TRACKED, SignalReader};
 pub use reading::{Reading, Signal, SignalFrame, Target};
+pub use sampled::SampledCpu;
+pub use sources::Sources;
+pub use watched::{WatchError, Watched};

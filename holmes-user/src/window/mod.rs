@@ -1,7 +1,34 @@
 //! Window: the last minutes of observations, exact, in one-second buckets under a memory cap.
 //!
 //! Must not: do I/O, read a clock, or know rules. Time and data come in as arguments.
+//!
+//! - `ring`: [`Window`], the buckets in order of time, and what falls out of them;
+//! - `bucket`: one second: values by owner and stack;
+//! - `intern`: each distinct stack and owner once, with exact equality;
+//! - `threads`: which threads are alive, and where they were created;
+//! - `tally`: how many observations each second kept and lost;
+//! - `stats`: the window in numbers;
+//! - `sample`: what an observation counts for in which profile;
+//! - `cut`: a piece of the window, on its way to becoming a profile.
 
+mod bucket;
 mod cut;
+mod intern;
+mod owner;
+mod ring;
+mod sample;
+mod stats;
+mod tally;
+mod threads;
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use cut::{Cut, CutSample, Owner, ProfileKind};
+pub use ring::{MAX_SPAN_SECONDS, Window};
+pub use sample::Fate;
+pub use stats::WindowStats;
+pub use tally::{PerKind, SpanTally};
+pub use threads::ThreadStats;

@@ -1,0 +1,98 @@
+//! Everything that reaches the flight recorder, in order. The same inputs make the same incidents.
+//!
+//! Must not: know how a recording writes them (`recording` does).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::names::Names;
+use crate::collect::Nanos;
+use crate::process::Attributed;
+use crate::rules::RuleSet;
+use crate::settings::{Tunables, WindowSettings};
+use crate::signals::{SignalFrame, Target};
+
+/// The settings that capture needs, and that SIGHUP reloads.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CaptureSettings {
+    /// How often signals are read.
+    pub interval: Duration,
+    /// How long before the trigger an incident begins.
+    pub lookback: Duration,
+    /// How long after the trigger it ends.
+    pub after: Duration,
+    /// The rules.
+    pub rules: RuleSet,
+}
+
+impl From<&Tunables> for CaptureSettings {
+    fn from(tunables: &Tunables) -> Self {
+        Self {
+            interval: tunables.interval,
+            lookback: tunables.lookback,
+            after: tunables.after,
+            rules: tunables.rules,
+        }
+    }
+}
+
+/// What a flight recorder starts with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Start {
+    /// When it starts.
+    pub time: Nanos,
+    /// The wall clock then, in nanoseconds since 1970 UTC.
+    pub unix_ns: u64,
+    /// CPU time in nanoseconds that a sample stands for.
+    pub sample_period_ns: u64,
+    /// The window's bounds.
+    pub window: WindowSettings,
+    /// Rules and times.
+    pub capture: CaptureSettings,
+}
+
+/// The totals of the kernel's counters (and of whoever else loses records on the way to the
+/// window), by name, since the probes began.
+///
+/// `samples_taken` is what the probes began to take; any other `samples_*` is a cause of loss. The
+/// rest, but for `*_taken`, is noted in incidents as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// When they were read.
+    pub time: Nanos,
+    /// The totals.
+    pub totals: BTreeMap<String, u64>,
+}
+
+/// One input.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A probe's record and whose it is.
+    Observation(Attributed),
+    /// The watched values.
+    Signals(SignalFrame),
+    /// The counters.
+    Counters(Counters),
+    /// The wall clock at a moment: it may have been set since the last time.
+    Clock {
+        /// The moment.
+        monotonic: Nanos,
+        /// The wall clock then, in nanoseconds since 1970 UTC.
+        unix_ns: u64,
+    },
+    /// Somebody asks for an incident now.
+    Trigger {
+        /// When.
+        time: Nanos,
+        /// Of what; the whole host if absent.
+        target: Option<Target>,
+    },
+    /// New rules and times.
+    Reload(CaptureSettings),
+    /// Names found for an incident. They change no decision; a replay shows them.
+    Names(Names),
+    /// Time passes.
+    Tick(Nanos),
+    /// The recorder stops; what is under way is cut at once.
+    End(Nanos),
+}

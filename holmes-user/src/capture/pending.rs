@@ -1,0 +1,109 @@
+//! A spike whose after-window is still open, and the incident that is cut when it closes.
+//!
+//! Must not: decide when that is (the recorder does).
+
+use super::incident::{Incident, IncidentCut, Reason};
+use super::losses::{CounterHistory, losses};
+use super::onset::first_of_run;
+use crate::collect::Nanos;
+use crate::rules::Rule;
+use crate::signals::{Signal, Target};
+use crate::window::{Owner, ProfileKind, Window};
+
+/// A capture under way.
+#[derive(Clone, Debug)]
+pub(super) struct Pending {
+    pub(super) target: Target,
+    /// Which signal fired; `None` for a manual trigger.
+    pub(super) signal: Option<Signal>,
+    pub(super) rule: Option<Rule>,
+    pub(super) reason: Reason,
+    pub(super) previous: Vec<f64>,
+    pub(super) value: f64,
+    pub(super) start: Nanos,
+    /// When the signal was last seen quiet; the trigger itself for a manual one.
+    pub(super) quiet: Nanos,
+    pub(super) trigger: Nanos,
+    pub(super) trigger_unix_ns: u64,
+    pub(super) end: Nanos,
+}
+
+/// The series that shows when a signal rose: a profile, and which of its two values.
+const fn series_of(signal: Signal) -> (ProfileKind, usize) {
+    match signal {
+        Signal::Cpu => (ProfileKind::Cpu, 1),
+        Signal::Memory => (ProfileKind::Mmap, 1),
+        Signal::Threads => (ProfileKind::Threads, 0),
+    }
+}
+
+/// The profiles of an incident: where the CPU time went, always, and what the signal is about.
+const fn profiles_of(signal: Option<Signal>) -> &'static [ProfileKind] {
+    match signal {
+        Some(Signal::Cpu) => &[ProfileKind::Cpu],
+        Some(Signal::Memory) => &[ProfileKind::Cpu, ProfileKind::Mmap],
+        Some(Signal::Threads) => &[ProfileKind::Cpu, ProfileKind::Threads],
+        None => &[ProfileKind::Cpu, ProfileKind::Mmap, ProfileKind::Threads],
+    }
+}
+
+impl Pending {
+    /// Cuts the incident. What the window no longer reaches back to is not part of its span.
+    pub(super) fn close(
+        self,
+        window: &Window,
+        counters: &CounterHistory,
+        sample_period_ns: u64,
+    ) -> Incident {
+        let wanted = |owner: &Owner| self.target.holds(owner.tgid, &owner.cgroup);
+        let start = self.start.max(window.reach()).min(whole_second(self.trigger));
+        let onset = self.onset(window, &wanted, start);
+        let mut cuts = Vec::new();
+        for &kind in profiles_of(self.signal) {
+            let whole = window.cut(kind, &wanted, start, self.end);
+            let base = window.cut_base(kind, &wanted, start, onset, self.end);
+            cuts.push(IncidentCut { stem: kind.stem().to_owned(), cut: whole });
+            cuts.push(IncidentCut { stem: format!("{}.base", kind.stem()), cut: base });
+        }
+        let tally = window.tally(start, self.end);
+        let counted = counters.grown_in(start, self.end);
+        Incident {
+            losses: losses(tally.held.cpu, &tally, &counted),
+            target: self.target,
+            signal: self.signal,
+            rule: self.rule,
+            reason: self.reason,
+            previous: self.previous,
+            value: self.value,
+            start,
+            onset,
+            trigger: self.trigger,
+            end: self.end,
+            trigger_unix_ns: self.trigger_unix_ns,
+            sample_period_ns,
+            cuts,
+        }
+    }
+
+    /// When the spike began: a whole second, at or after `start`, at or before the trigger.
+    fn onset(&self, window: &Window, wanted: &dyn Fn(&Owner) -> bool, start: Nanos) -> Nanos {
+        let fallback = whole_second(self.quiet).clamp(start, whole_second(self.trigger));
+        let Some(signal) = self.signal else { return fallback };
+        let (kind, value) = series_of(signal);
+        let series: Vec<i64> = window
+            .series(kind, wanted, start, self.trigger)
+            .iter()
+            .map(|values| values[value])
+            .collect();
+        let quiet = fallback.second().saturating_sub(start.second());
+        match first_of_run(&series, usize::try_from(quiet).unwrap_or(usize::MAX)) {
+            Some(index) => Nanos::from_secs(start.second() + index as u64),
+            None => fallback,
+        }
+    }
+}
+
+/// The second that a moment lies in: where its bucket begins.
+pub(super) const fn whole_second(time: Nanos) -> Nanos {
+    Nanos(time.0 - time.0 % 1_000_000_000)
+}

@@ -1,0 +1,263 @@
+//! What one source (the command line or the configuration file) says, with holes where it says
+//! nothing; how one source covers another; and how the holes are filled with defaults.
+//!
+//! Must not: read text.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use holmes_common::limits::DEFAULT_RING_BYTES;
+use thiserror::Error;
+
+use crate::rules::Rule;
+use crate::settings::{ProbeSettings, RuleEdit, Tunables, Watch, WindowSettings};
+use crate::signals::Signal;
+
+/// Where incidents go by default.
+pub(super) const DUMP_DIR: &str = "/var/lib/holmes";
+
+/// Where the recorder serves by default: 0x221B, Holmes' address, on this host only.
+pub(super) const LISTEN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8731);
+
+/// Samples per second and CPU by default: a prime-like odd number, so that it does not run in step
+/// with what a program does every 10 ms.
+pub(super) const FREQUENCY: u32 = 49;
+
+/// What a window that was not asked for holds beyond the incident: the bucket in progress and the
+/// one that is being drained.
+const WINDOW_SLACK: Duration = Duration::from_secs(2);
+
+/// The settings of one source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Layer {
+    pub watch: Option<Watch>,
+    pub interval: Option<Duration>,
+    pub lookback: Option<Duration>,
+    pub after: Option<Duration>,
+    pub dump_dir: Option<PathBuf>,
+    pub retention_bytes: Option<u64>,
+    pub retention_age: Option<Duration>,
+    /// `Some(None)` is "off".
+    pub listen: Option<Option<SocketAddr>>,
+    pub frequency: Option<u32>,
+    pub window: Option<Duration>,
+    pub window_bytes: Option<u64>,
+    pub window_stacks: Option<u32>,
+    pub ring_bytes: Option<u32>,
+    pub cpu_max: Option<f64>,
+    pub max_incidents_per_hour: Option<u32>,
+    /// In the order they were given; later ones win.
+    pub rules: Vec<RuleEdit>,
+}
+
+/// A full set: what the recorder starts with, or what a reload wants.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Resolved {
+    pub probes: ProbeSettings,
+    pub window: WindowSettings,
+    pub tunables: Tunables,
+    pub dump_dir: PathBuf,
+    pub listen: Option<SocketAddr>,
+}
+
+/// Values that are each allowed, and do not fit together.
+#[derive(Debug, Error, PartialEq)]
+pub enum ContradictionError {
+    /// The window does not hold an incident.
+    #[error(
+        "lookback ({}) and after ({}) together exceed the window ({}): make the window longer \
+         (--window, or `window` in the file), or one of them shorter",
+        humantime::format_duration(*lookback),
+        humantime::format_duration(*after),
+        humantime::format_duration(*window)
+    )]
+    WindowTooShort {
+        /// Time before the trigger.
+        lookback: Duration,
+        /// Time after it.
+        after: Duration,
+        /// What the window holds.
+        window: Duration,
+    },
+    /// No value fires the rule.
+    #[error(
+        "the rule for {signal} can never fire ({why}): change min, diff, abs or max, or write \
+         `{signal}=off` (in the file: `{signal} = \"off\"` under [rules])"
+    )]
+    DeadRule {
+        /// Whose rule.
+        signal: &'static str,
+        /// Why not.
+        why: &'static str,
+    },
+}
+
+impl Layer {
+    /// This source over another: what this one leaves open, the one below fills.
+    pub(super) fn over(self, below: Self) -> Self {
+        let mut rules = below.rules;
+        rules.extend(self.rules);
+        Self {
+            watch: self.watch.or(below.watch),
+            interval: self.interval.or(below.interval),
+            lookback: self.lookback.or(below.lookback),
+            after: self.after.or(below.after),
+            dump_dir: self.dump_dir.or(below.dump_dir),
+            retention_bytes: self.retention_bytes.or(below.retention_bytes),
+            retention_age: self.retention_age.or(below.retention_age),
+            listen: self.listen.or(below.listen),
+            frequency: self.frequency.or(below.frequency),
+            window: self.window.or(below.window),
+            window_bytes: self.window_bytes.or(below.window_bytes),
+            window_stacks: self.window_stacks.or(below.window_stacks),
+            ring_bytes: self.ring_bytes.or(below.ring_bytes),
+            cpu_max: self.cpu_max.or(below.cpu_max),
+            max_incidents_per_hour: self.max_incidents_per_hour.or(below.max_incidents_per_hour),
+            rules,
+        }
+    }
+
+    /// Fills what is open with the defaults.
+    ///
+    /// # Errors
+    /// The values do not fit together.
+    pub(super) fn resolve(self, probe_log: bool) -> Result<Resolved, ContradictionError> {
+        let mut tunables = Tunables::default();
+        set(&mut tunables.interval, self.interval);
+        set(&mut tunables.lookback, self.lookback);
+        set(&mut tunables.after, self.after);
+        set(&mut tunables.retention.max_bytes, self.retention_bytes);
+        set(&mut tunables.retention.max_age, self.retention_age);
+        set(&mut tunables.rules.cpu_max, self.cpu_max);
+        set(&mut tunables.rules.max_incidents_per_hour, self.max_incidents_per_hour);
+        for edit in &self.rules {
+            edit.apply(&mut tunables.rules);
+        }
+        check_rules(&tunables)?;
+
+        let mut window = WindowSettings::default();
+        let incident = tunables.lookback + tunables.after;
+        window.span = self.window.unwrap_or(window.span.max(incident + WINDOW_SLACK));
+        // On a 32-bit machine more than it can address is as good as all it can.
+        set(
+            &mut window.max_bytes,
+            self.window_bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+        );
+        set(&mut window.max_stacks, self.window_stacks.map(|stacks| stacks as usize));
+        check_window(&tunables, window.span)?;
+
+        Ok(Resolved {
+            probes: ProbeSettings {
+                watch: self.watch.unwrap_or(Watch::Host),
+                frequency: self.frequency.unwrap_or(FREQUENCY),
+                ring_bytes: self.ring_bytes.unwrap_or(DEFAULT_RING_BYTES),
+                probe_log,
+            },
+            window,
+            tunables,
+            dump_dir: self.dump_dir.unwrap_or_else(|| PathBuf::from(DUMP_DIR)),
+            listen: self.listen.unwrap_or(Some(LISTEN)),
+        })
+    }
+}
+
+/// Checks that a window of `span` holds an incident.
+pub(super) fn check_window(tunables: &Tunables, span: Duration) -> Result<(), ContradictionError> {
+    if tunables.lookback + tunables.after > span {
+        return Err(ContradictionError::WindowTooShort {
+            lookback: tunables.lookback,
+            after: tunables.after,
+            window: span,
+        });
+    }
+    Ok(())
+}
+
+/// A rule that is silent for ever looks like a quiet host; better to say so now.
+fn check_rules(tunables: &Tunables) -> Result<(), ContradictionError> {
+    for signal in Signal::ALL {
+        let rule = match signal {
+            Signal::Cpu => tunables.rules.cpu,
+            Signal::Memory => tunables.rules.memory,
+            Signal::Threads => tunables.rules.threads,
+        };
+        if let Some(why) = rule.as_ref().and_then(dead) {
+            return Err(ContradictionError::DeadRule { signal: signal.name(), why });
+        }
+    }
+    Ok(())
+}
+
+/// Why a rule can never fire.
+fn dead(rule: &Rule) -> Option<&'static str> {
+    if rule.diff == 0.0 && rule.abs == 0.0 {
+        return Some("diff and abs are both 0, which is off");
+    }
+    let below_max = |threshold: f64| rule.max == 0.0 || threshold < rule.max;
+    let by_diff = rule.diff > 0.0 && below_max(rule.min);
+    let by_abs = rule.abs > 0.0 && below_max(rule.abs);
+    (!by_diff && !by_abs).then_some("nothing at or above max fires, and only such values would")
+}
+
+fn set<T>(place: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *place = value;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rule_text;
+    use super::*;
+
+    #[test]
+    fn the_upper_layer_wins_and_the_lower_fills() {
+        let secs = Duration::from_secs;
+        let upper = Layer { interval: Some(secs(1)), ..Layer::default() };
+        let lower = Layer { interval: Some(secs(2)), lookback: Some(secs(30)), ..Layer::default() };
+        let both = upper.over(lower).resolve(false).unwrap().tunables;
+        assert_eq!((both.interval, both.lookback), (secs(1), secs(30)));
+        assert_eq!(both.after, Tunables::default().after);
+    }
+
+    #[test]
+    fn rules_of_both_layers_add_up() {
+        let rules = |text: &str| vec![rule_text::parse(text).unwrap()];
+        let upper = Layer { rules: rules("cpu=min:30"), ..Layer::default() };
+        let lower = Layer { rules: rules("cpu=min:20,abs:70"), ..Layer::default() };
+        let rule = upper.over(lower).resolve(false).unwrap().tunables.rules.cpu.unwrap();
+        assert_eq!((rule.min, rule.abs, rule.diff), (30.0, 70.0, 25.0));
+    }
+
+    #[test]
+    fn the_window_grows_with_the_look_back_unless_it_was_given() {
+        let lookback = Some(Duration::from_secs(300));
+        let grown = Layer { lookback, ..Layer::default() }.resolve(false).unwrap();
+        assert_eq!(grown.window.span, Duration::from_secs(312));
+        let window = Some(Duration::from_secs(120));
+        let error = Layer { lookback, window, ..Layer::default() }.resolve(false).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "lookback (5m) and after (10s) together exceed the window (2m): make the window \
+             longer (--window, or `window` in the file), or one of them shorter"
+        );
+    }
+
+    #[test]
+    fn a_rule_that_can_never_fire_is_refused() {
+        for (text, fires) in [
+            ("cpu=diff:0,abs:0", false),
+            ("cpu=diff:0", true),
+            ("cpu=abs:0", true),
+            ("cpu=max:50", true),
+            ("cpu=max:50,diff:0", false),
+            ("cpu=max:10", false),
+            ("cpu=max:10,abs:9", true),
+        ] {
+            let layer = Layer { rules: vec![rule_text::parse(text).unwrap()], ..Layer::default() };
+            assert_eq!(layer.resolve(false).is_ok(), fires, "{text}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The thread that names and files incidents, so that the recorder's loop never waits for symbol
+//! tables or a disk.
+
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use tokio::sync::mpsc::{Receiver, channel};
+use tracing::error;
+
+use crate::capture::{Incident, MAX_PENDING};
+use crate::store::{Filed, IncidentDesk, IncidentStore, ProbeOff};
+use crate::symbolize::Symbolizer;
+
+/// What became of an incident, and how long that took.
+pub(super) struct Done {
+    pub(super) filed: Filed,
+    pub(super) took: Duration,
+}
+
+/// The recorder's end of the desk.
+pub(super) struct Desk {
+    inbox: Option<SyncSender<Incident>>,
+    pub(super) done: Receiver<Done>,
+    /// Incidents handed in and not yet done.
+    pub(super) under_way: usize,
+    /// Incidents lost because too many were waiting.
+    pub(super) full: u64,
+}
+
+impl Desk {
+    /// Starts the thread.
+    pub(super) fn start(
+        store: Arc<IncidentStore>,
+        host: String,
+        probes_off: Vec<ProbeOff>,
+    ) -> anyhow::Result<Self> {
+        let (inbox, incidents) = sync_channel::<Incident>(MAX_PENDING);
+        let (out, done) = channel(MAX_PENDING);
+        thread::Builder::new()
+            .name("holmes-desk".to_owned())
+            .spawn(move || {
+                let mut desk =
+                    IncidentDesk::new(Box::new(Symbolizer::new()), store, host, probes_off);
+                while let Ok(incident) = incidents.recv() {
+                    let began = Instant::now();
+                    let filed = desk.file(&incident);
+                    // Nobody listens any more once the recorder leaves at once.
+                    let _ = out.blocking_send(Done { filed, took: began.elapsed() });
+                }
+            })
+            .context("cannot start the thread that writes incidents")?;
+        Ok(Self { inbox: Some(inbox), done, under_way: 0, full: 0 })
+    }
+
+    /// Hands an incident in.
+    pub(super) fn hand_in(&mut self, incident: Incident) {
+        let Some(inbox) = &self.inbox else { return };
+        match inbox.try_send(incident) {
+            Ok(()) => self.under_way += 1,
+            Err(TrySendError::Full(incident) | TrySendError::Disconnected(incident)) => {
+                self.full += 1;
+                error!(
+                    "an incident of {} is lost: {MAX_PENDING} wait to be written",
+                    incident.target
+                );
+            }
+        }
+    }
+
+    /// No more incidents come: the thread ends when it has done what it has.
+    pub(super) fn close(&mut self) {
+        self.inbox = None;
+    }
+}

@@ -1,0 +1,157 @@
+//! The stages up to whose an observation is, on this host's kernel.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use holmes_common::counter::{CgroupTotals, Counter, Stream};
+use tracing::{info, warn};
+
+use crate::capture::Counters;
+use crate::collect::{CgroupId, Drained, Drainer, Nanos};
+use crate::kernel::capabilities::{self, Held};
+use crate::kernel::cgroupfs::Layout;
+use crate::kernel::features::{Roots, usercopy_deadlock};
+use crate::kernel::{ProbePlan, ProbeState, Probes};
+use crate::process::{Attributed, Attributor, Cgroup};
+use crate::settings::ProbeSettings;
+use crate::signals::Watched;
+
+/// Where this host's processes are.
+pub(super) const PROC: &str = "/proc";
+
+/// Observations as they happen.
+pub(super) struct Live {
+    pub(super) probes: Probes,
+    pub(super) attributor: Attributor,
+    pub(super) watched: Watched,
+    drainer: Drainer,
+    /// Observations that reached user space, by stream.
+    pub(super) delivered: BTreeMap<Stream, u64>,
+    malformed: u64,
+}
+
+impl Live {
+    /// Finds the target and attaches the probes.
+    pub(super) fn open(settings: &ProbeSettings) -> anyhow::Result<Self> {
+        let layout = Layout::read()?;
+        let watched = Watched::find(&settings.watch, layout, Path::new(PROC))?;
+        check_host()?;
+        let plan = ProbePlan {
+            target: watched.filter(),
+            controller: watched.controller(),
+            frequency: settings.frequency,
+            ring_bytes: settings.ring_bytes,
+            probe_log: settings.probe_log,
+        };
+        let mut probes = Probes::load(&plan)?;
+        let drainer = Drainer::new(probes.take_records()?);
+        let attributor = Attributor::new(Path::new(PROC), watched.cgroup_index());
+        Ok(Self { probes, attributor, watched, drainer, delivered: BTreeMap::new(), malformed: 0 })
+    }
+
+    /// Hands over what has happened since the last time.
+    pub(super) fn drain(&mut self, mut sink: impl FnMut(Attributed)) -> Drained {
+        let Self { drainer, attributor, delivered, .. } = self;
+        let drained = drainer.drain(|observation| {
+            *delivered.entry(observation.what.stream()).or_insert(0) += 1;
+            sink(attributor.attribute(observation));
+        });
+        self.malformed += drained.malformed;
+        self.probes.flush_log();
+        drained
+    }
+
+    /// Hands over everything that is still to come, after the probes were detached.
+    pub(super) fn drain_all(&mut self, mut sink: impl FnMut(Attributed)) {
+        while self.drain(&mut sink).more {}
+    }
+
+    /// What was counted on the way so far.
+    pub(super) fn counters(&self, now: Nanos) -> Counters {
+        let counts = self.probes.counts();
+        let mut totals: BTreeMap<String, u64> = Counter::ALL
+            .iter()
+            .map(|counter| (counter.name().to_owned(), counts.get(*counter)))
+            .collect();
+        // Nobody can say of which stream a malformed record was: the worst is assumed.
+        totals.insert("samples_malformed".to_owned(), self.malformed);
+        Counters { time: now, totals }
+    }
+
+    /// Samples of each cgroup since the probes began.
+    pub(super) fn cgroup_samples(&mut self, now: Nanos) -> Vec<(Arc<Cgroup>, u64)> {
+        let Self { probes, attributor, .. } = self;
+        let totals = probes.cgroup_totals().into_iter();
+        totals.map(|(id, totals)| (attributor.cgroup(CgroupId(id), now), totals.samples)).collect()
+    }
+
+    /// The totals of each cgroup since the probes began, whether the user named it, and its memory
+    /// in bytes out of `memory`.
+    pub(super) fn cgroup_totals(
+        &mut self,
+        now: Nanos,
+        memory: &BTreeMap<&str, u64>,
+    ) -> Vec<(Arc<Cgroup>, CgroupTotals, bool, u64)> {
+        let Self { probes, attributor, watched, .. } = self;
+        let totals = probes.cgroup_totals().into_iter();
+        totals
+            .map(|(id, totals)| {
+                let cgroup = attributor.cgroup(CgroupId(id), now);
+                let named = watched.names(&cgroup);
+                let memory = memory.get(cgroup.path.as_str()).copied().unwrap_or(0);
+                (cgroup, totals, named, memory)
+            })
+            .collect()
+    }
+
+    /// Tells a person which probes are on, and why others are off.
+    pub(super) fn announce(&self) {
+        info!("watching {}", self.watched);
+        let on: Vec<String> = self
+            .probes
+            .statuses()
+            .iter()
+            .filter_map(|probe| match &probe.state {
+                ProbeState::On(how) if how.is_empty() => Some(probe.name.to_owned()),
+                ProbeState::On(how) => Some(format!("{} ({how})", probe.name)),
+                ProbeState::Off(_) => None,
+            })
+            .collect();
+        info!("probes on: {}", on.join(", "));
+        // Probes that are off for the same reason share a line.
+        let mut off: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for probe in self.probes.statuses() {
+            if let ProbeState::Off(why) = &probe.state {
+                off.entry(why).or_default().push(probe.name);
+            }
+        }
+        for (why, names) in off {
+            warn!("probes off: {}: {why}", names.join(", "));
+        }
+    }
+}
+
+/// Refuses where the kernel would refuse anyway, with what to do about it, and where it would come
+/// to harm.
+fn check_host() -> anyhow::Result<()> {
+    let roots = Roots::default();
+    let release = roots.release();
+    let held = Held::read().context("cannot read this process's capabilities")?;
+    if let Some(release) = release {
+        capabilities::require(&held, release)?;
+        match usercopy_deadlock(&roots, release) {
+            Some(true) => bail!(
+                "this kernel ({release}) can dead-lock when user memory is read in a perf \
+                 interrupt (hardened usercopy, 5.19 to 6.0): boot 6.1 or newer"
+            ),
+            None => warn!(
+                "kernels 5.19 to 6.0 with hardened usercopy can dead-lock under profilers, and \
+                 this one's configuration cannot be read"
+            ),
+            Some(false) => {}
+        }
+    }
+    Ok(())
+}

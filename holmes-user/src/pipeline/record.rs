@@ -1,0 +1,190 @@
+//! One window of CPU samples, to a file.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use holmes_common::limits::DRAIN_INTERVAL_MS;
+use indicatif::{ProgressBar, ProgressStyle};
+use tracing::{error, info, warn};
+
+use super::live::Live;
+use super::{advice, balance};
+use crate::capture::{CaptureSettings, FlightRecorder, Input, Start};
+use crate::collect::{Nanos, clock};
+use crate::profile::{self, About};
+use crate::rules::RuleSet;
+use crate::settings::{RecordFormat, RecordSettings, Tunables, WindowSettings};
+use crate::symbolize::{Name, Symbolizer};
+use crate::window::ProfileKind;
+
+/// Room for the window's ends beside the recording itself.
+const MARGIN: Duration = Duration::from_secs(10);
+
+/// Records for a while (or until it is interrupted), names the stacks and writes the file.
+///
+/// # Errors
+/// If the target does not exist, the kernel refuses, or the file cannot be written.
+pub fn run(settings: RecordSettings) -> anyhow::Result<()> {
+    // A file that cannot be written should be known before the time is spent.
+    let mut output = Output::open(&settings.output)?;
+    let mut live = Live::open(&settings.probes)?;
+    let Some(sampling) = live.probes.sampling() else {
+        live.announce();
+        bail!("CPUs cannot be sampled here: `holmes-ebpf check` tells what to change");
+    };
+    info!("recording {} for {}", live.watched, humantime::format_duration(settings.duration));
+    let start = Start {
+        time: clock::monotonic(),
+        unix_ns: clock::unix_ns(),
+        sample_period_ns: sampling.period_ns,
+        window: WindowSettings {
+            span: settings.duration.saturating_add(MARGIN),
+            ..WindowSettings::default()
+        },
+        capture: CaptureSettings::from(&Tunables {
+            rules: RuleSet { cpu: None, memory: None, threads: None, ..RuleSet::default() },
+            ..Tunables::default()
+        }),
+    };
+    let (from, from_unix_ns) = (start.time, start.unix_ns);
+    let mut flight = FlightRecorder::new(start);
+    watch(&mut live, &mut flight, &settings, from)?;
+    live.probes.detach();
+    live.drain_all(|attributed| {
+        // What becomes of it is counted in the window.
+        let _ = flight.observe(attributed);
+    });
+    let to = clock::monotonic();
+    flight.accept(Input::Counters(live.counters(to)));
+
+    let cut = flight.window().cut(ProfileKind::Cpu, &|_| true, from, to);
+    let samples = flight.totals().samples_kept();
+    let (symbols, names) = Symbolizer::new().name(&[&cut]);
+    let bytes = match settings.format {
+        RecordFormat::Folded => profile::folded(&cut, &symbols).into_bytes(),
+        RecordFormat::Pprof => {
+            let target = live.watched.to_string();
+            let about = About::recording(from_unix_ns, sampling.period_ns, &target, &samples);
+            let made = profile::encode(&cut, &symbols, &about);
+            if let Err(violations) = profile::validate::check(&made) {
+                error!("the profile breaks a rule of the format: {violations:?}");
+            }
+            profile::write_gz(&made)
+        }
+    };
+    output.write(&bytes)?;
+    info!("{}", balance(&samples));
+    if let Some(advice) = advice(&samples) {
+        warn!("{advice}");
+    }
+    info!(
+        "{}: {} stacks, {} of {} addresses named",
+        settings.output.display(),
+        cut.samples.len(),
+        names.places() - names.none(),
+        names.places()
+    );
+    Ok(())
+}
+
+/// Collects until the time is over, or somebody interrupts: then what there is counts.
+fn watch(
+    live: &mut Live,
+    flight: &mut FlightRecorder,
+    settings: &RecordSettings,
+    from: Nanos,
+) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the event loop")?;
+    let end = from.plus(settings.duration);
+    let progress = progress(settings);
+    runtime.block_on(async {
+        let mut terminate =
+            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+                .context("cannot listen to signals")?;
+        let mut tick = tokio::time::interval(Duration::from_millis(DRAIN_INTERVAL_MS));
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                result = tokio::signal::ctrl_c() => {
+                    result.context("cannot listen to signals")?;
+                    break;
+                }
+                _ = terminate.recv() => break,
+            }
+            live.drain(|attributed| {
+                // What becomes of it is counted in the window.
+                let _ = flight.observe(attributed);
+            });
+            let now = clock::monotonic();
+            progress.set_position(now.since(from).as_millis() as u64);
+            if now >= end {
+                break;
+            }
+        }
+        progress.finish_and_clear();
+        // A second Ctrl-C, while names are looked up, ends the process as if nobody listened.
+        tokio::spawn(async {
+            if tokio::signal::ctrl_c().await.is_ok() {
+                std::process::exit(130);
+            }
+        });
+        Ok(())
+    })
+}
+
+/// A bar for a person at a terminal, nothing otherwise.
+fn progress(settings: &RecordSettings) -> ProgressBar {
+    if settings.quiet || !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(settings.duration.as_millis() as u64);
+    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {elapsed} (Ctrl-C to end early)") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Where the profile goes.
+enum Output<'a> {
+    Stdout,
+    File(&'a Path, File),
+}
+
+impl<'a> Output<'a> {
+    fn open(path: &'a Path) -> anyhow::Result<Self> {
+        if path == Path::new("-") {
+            return Ok(Self::Stdout);
+        }
+        let file = File::create(path).with_context(|| {
+            format!("cannot create {}: choose another place with -o", path.display())
+        })?;
+        give_to_sudo_user(&file);
+        Ok(Self::File(path, file))
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        match self {
+            Self::Stdout => {
+                io::stdout().write_all(bytes).context("cannot write to standard output")
+            }
+            Self::File(path, file) => file
+                .write_all(bytes)
+                .with_context(|| format!("cannot write {}: is the disk full?", path.display())),
+        }
+    }
+}
+
+/// Under sudo the file belongs to who called sudo.
+fn give_to_sudo_user(file: &File) {
+    let id = |name| std::env::var(name).ok()?.parse::<u32>().ok();
+    if let (Some(user), Some(group)) = (id("SUDO_UID"), id("SUDO_GID")) {
+        // A file system without owners: the file is there all the same.
+        let _ = std::os::unix::fs::fchown(file, Some(user), Some(group));
+    }
+}

@@ -1,0 +1,393 @@
+//! The recorder's loop: takes from the probes and the signals, and hands on what the flight
+//! recorder makes of it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use holmes_common::limits::DRAIN_INTERVAL_MS;
+use tokio::sync::mpsc;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+use tracing::{error, info, warn};
+
+use super::desk::{Desk, Done};
+use super::live::{Live, PROC};
+use super::tap::Tap;
+use super::{advice, balance};
+use crate::capture::{CaptureSettings, FlightRecorder, Incident, Input, Start};
+use crate::collect::{CgroupId, clock};
+use crate::kernel::ProbeState;
+use crate::rules::holmes_line;
+use crate::serve::{
+    self, Gathered, Metrics, Readiness, Server, ServerState, Status, TRIGGER_QUEUE, TriggerAnswer,
+    TriggerRequest, TriggerTarget,
+};
+use crate::settings::RecorderSettings;
+use crate::signals::{SampledCpu, SignalReader, Target};
+use crate::store::{IncidentStore, ProbeOff};
+use crate::symbolize::NameStats;
+
+mod os_signals;
+
+use os_signals::{OsSignal, OsSignals};
+
+/// How long the recorder stays after it was told to end, for incidents under way.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// Records until it is told to end.
+///
+/// # Errors
+/// If it cannot begin: the target does not exist, the dump folder cannot be written, the address is
+/// in use, or the kernel refuses the probes.
+pub fn run(settings: RecorderSettings) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the event loop")?;
+    runtime.block_on(async {
+        // From here on a signal ends the recorder in an orderly way.
+        let signals = OsSignals::listen()?;
+        // What may be wrong in the settings is found before anything is attached.
+        let store =
+            IncidentStore::open(&settings.dump_dir, settings.tunables.retention).map(Arc::new)?;
+        let server = settings.listen.map(Server::bind).transpose()?;
+        let live = Live::open(&settings.probes)?;
+        Recorder::new(settings, live, store)?.run(server, signals).await
+    })
+}
+
+struct Recorder {
+    settings: RecorderSettings,
+    live: Live,
+    flight: FlightRecorder,
+    tap: Tap,
+    reader: SignalReader,
+    sampled: SampledCpu,
+    store: Arc<IncidentStore>,
+    desk: Desk,
+    names: NameStats,
+    invalid_profiles: u64,
+    metrics: Arc<Metrics>,
+    status: Arc<Status>,
+}
+
+impl Recorder {
+    fn new(
+        settings: RecorderSettings,
+        live: Live,
+        store: Arc<IncidentStore>,
+    ) -> anyhow::Result<Self> {
+        let period = live.probes.sampling().map_or(0, |sampling| sampling.period_ns);
+        let start = Start {
+            time: clock::monotonic(),
+            unix_ns: clock::unix_ns(),
+            sample_period_ns: period,
+            window: settings.window,
+            capture: CaptureSettings::from(&settings.tunables),
+        };
+        let probes_off = live.probes.statuses().iter().filter_map(|probe| match &probe.state {
+            ProbeState::On(_) => None,
+            ProbeState::Off(reason) => {
+                Some(ProbeOff { name: probe.name.to_owned(), reason: reason.clone() })
+            }
+        });
+        let desk = Desk::start(Arc::clone(&store), super::host_name(), probes_off.collect())?;
+        Ok(Self {
+            tap: Tap::open(settings.record_input.as_deref(), &start)?,
+            flight: FlightRecorder::new(start),
+            reader: live.watched.signal_reader(Path::new(PROC)),
+            sampled: SampledCpu::new(period),
+            desk,
+            names: NameStats::default(),
+            invalid_profiles: 0,
+            metrics: Arc::new(Metrics::new()?),
+            status: Arc::new(Status::new()),
+            settings,
+            live,
+            store,
+        })
+    }
+
+    async fn run(mut self, server: Option<Server>, mut signals: OsSignals) -> anyhow::Result<()> {
+        let (sender, mut triggers) = mpsc::channel(TRIGGER_QUEUE);
+        let (stop_server, stopped) = tokio::sync::oneshot::channel::<()>();
+        self.announce(server.as_ref());
+        self.second();
+        if let Some(server) = server {
+            let state = ServerState {
+                metrics: Arc::clone(&self.metrics),
+                status: Arc::clone(&self.status),
+                triggers: sender.clone(),
+            };
+            tokio::spawn(async move {
+                let done = async { drop(stopped.await) };
+                if let Err(error) = server.run(state, done).await {
+                    error!("the HTTP server has ended: {error}");
+                }
+            });
+        }
+        let mut drain = every(Duration::from_millis(DRAIN_INTERVAL_MS));
+        let mut second = every(Duration::from_secs(1));
+        let mut read = every(self.settings.tunables.interval);
+        loop {
+            tokio::select! {
+                _ = drain.tick() => self.drain(),
+                _ = second.tick() => self.second(),
+                _ = read.tick() => self.read_signals(),
+                Some(request) = triggers.recv() => self.answer(request),
+                Some(done) = self.desk.done.recv() => self.filed(&done),
+                signal = signals.next() => match signal {
+                    OsSignal::Reload => {
+                        if self.reload() {
+                            read = every(self.settings.tunables.interval);
+                        }
+                    }
+                    OsSignal::Trigger => {
+                        if let Err(reason) = self.trigger(&self.live.watched.targets()) {
+                            warn!("no incident was cut: {reason}");
+                        }
+                    }
+                    OsSignal::End => break,
+                },
+            }
+        }
+        // Nobody serves any more; a server that was not started does not listen either.
+        let _ = stop_server.send(());
+        drop(sender);
+        self.end(signals).await;
+        Ok(())
+    }
+
+    fn announce(&self, server: Option<&Server>) {
+        self.live.announce();
+        info!("incidents go to {}", self.store.dump_dir().display());
+        match server {
+            Some(server) => info!("recording; metrics at http://{}/metrics", server.local_addr()),
+            None => info!("recording; metrics are off"),
+        }
+        let probes = self.live.probes.statuses().iter().map(|probe| serve::ProbeState {
+            name: probe.name.to_owned(),
+            on: probe.is_on(),
+            reason: match &probe.state {
+                ProbeState::On(_) => None,
+                ProbeState::Off(reason) => Some(reason.clone()),
+            },
+        });
+        self.status.set_readiness(Readiness::Ready { probes: probes.collect() });
+    }
+
+    /// Takes one input in, and hands on what it completes.
+    fn feed(&mut self, input: Input) {
+        self.tap.write(&input);
+        for incident in self.flight.accept(input) {
+            self.hand_in(incident);
+        }
+    }
+
+    fn hand_in(&mut self, incident: Incident) {
+        if let (Some(signal), Some(rule)) = (incident.signal, &incident.rule) {
+            info!("{}", holmes_line(signal, rule, &incident.previous, incident.value));
+        }
+        self.desk.hand_in(incident);
+    }
+
+    fn drain(&mut self) {
+        let Self { live, flight, tap, .. } = self;
+        live.drain(|attributed| {
+            tap.observe(&attributed);
+            // What becomes of it is counted in the window.
+            let _ = flight.observe(attributed);
+        });
+        let now = clock::monotonic();
+        if self.flight.next_deadline().is_some_and(|deadline| deadline <= now) {
+            // The counters must reach as far as the incident does.
+            self.feed(Input::Counters(self.live.counters(now)));
+            self.feed(Input::Tick(now));
+        }
+    }
+
+    /// What is done each second: counters, clock, cgroups, metrics.
+    fn second(&mut self) {
+        self.status.beat();
+        let now = clock::monotonic();
+        self.feed(Input::Counters(self.live.counters(now)));
+        self.feed(Input::Clock { monotonic: now, unix_ns: clock::unix_ns() });
+        self.feed(Input::Tick(now));
+        let remade = self.live.watched.take_remade();
+        if !remade.is_empty()
+            && let Err(error) = self.live.probes.add_cgroups(&remade)
+        {
+            error!("a cgroup was made again and cannot be followed: {error}");
+        }
+        let populated = self.live.attributor.refresh_cgroups(now);
+        self.reader.set_cgroups(&populated);
+        for CgroupId(id) in self.live.attributor.take_removed() {
+            self.live.probes.forget_cgroup(id);
+        }
+        self.show();
+        self.tap.flush();
+    }
+
+    fn show(&mut self) {
+        let now = clock::monotonic();
+        let memory: std::collections::BTreeMap<&str, u64> = self
+            .reader
+            .memory()
+            .filter_map(|(target, bytes)| match target {
+                Target::Cgroup { path, .. } => Some((path.as_str(), bytes)),
+                Target::Host | Target::Process { .. } => None,
+            })
+            .collect();
+        let totals = self.flight.totals();
+        let cgroups = self.live.cgroup_totals(now, &memory);
+        let gathered = Gathered {
+            totals: &totals,
+            kernel: &self.live.probes.counts(),
+            probes: self.live.probes.statuses(),
+            programs: &self.live.probes.program_uses(),
+            maps: &self.live.probes.map_uses(cgroups.len()),
+            delivered: &self.live.delivered,
+            processes: self.live.attributor.process_stats(),
+            names: &self.names,
+            store: self.store.counts(),
+            desk_full: self.desk.full,
+            invalid_profiles: self.invalid_profiles,
+            unrecorded_inputs: self.tap.missed,
+            cgroups: &cgroups,
+            tracked: self.reader.targets().count() as u64,
+        };
+        self.metrics.update(&gathered.snapshot());
+    }
+
+    fn read_signals(&mut self) {
+        // What happened before the reading belongs before it.
+        self.drain();
+        let now = clock::monotonic();
+        self.sampled.update(self.live.cgroup_samples(now));
+        let sampled = &self.sampled;
+        let frame = self.reader.read(now, &|target| sampled.since_last(target));
+        self.feed(Input::Signals(frame));
+    }
+
+    /// Cuts an incident of each target now.
+    fn trigger(&mut self, targets: &[Target]) -> Result<(), String> {
+        let now = clock::monotonic();
+        for target in targets {
+            self.flight.trigger(now, Some(target.clone())).map_err(|error| error.to_string())?;
+            self.tap.write(&Input::Trigger { time: now, target: Some(target.clone()) });
+            info!("an incident of {target} will be cut");
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, request: TriggerRequest) {
+        let watched = &self.live.watched;
+        let targets = match request.target() {
+            None => Ok(watched.targets()),
+            Some(TriggerTarget::Host) if watched.is_host() => Ok(vec![Target::Host]),
+            Some(TriggerTarget::Process(pid)) => Ok(vec![Target::Process { pid: *pid }]),
+            Some(TriggerTarget::Cgroup(path)) => watched
+                .find_cgroup(Path::new(path))
+                .map(|target| vec![target])
+                .map_err(|e| e.to_string()),
+            Some(TriggerTarget::Host) => Err("not the whole host is watched".to_owned()),
+        };
+        let answer = match targets {
+            Err(reason) => {
+                TriggerAnswer::UnknownTarget { reason: format!("{reason}; watching {watched}") }
+            }
+            Ok(targets) => match self.trigger(&targets) {
+                Ok(()) => {
+                    let names: Vec<String> = targets.iter().map(Target::to_string).collect();
+                    TriggerAnswer::Accepted { target: names.join(", ") }
+                }
+                Err(reason) => {
+                    TriggerAnswer::Busy { reason, retry_after: self.settings.tunables.after }
+                }
+            },
+        };
+        request.answer(answer);
+    }
+
+    fn filed(&mut self, done: &Done) {
+        self.desk.under_way = self.desk.under_way.saturating_sub(1);
+        self.names.merge(&done.filed.names);
+        self.invalid_profiles += done.filed.invalid_profiles;
+        self.metrics.observe_capture(done.took);
+        match &done.filed.written {
+            Ok(written) => info!("incident written: {}", written.folder.display()),
+            Err(error) => error!("an incident is lost: {}", super::chain(error)),
+        }
+        self.feed(Input::Names(done.filed.symbols.to_names()));
+    }
+
+    /// Reads the configuration file again. Whether something has changed.
+    fn reload(&mut self) -> bool {
+        let Some(reload) = &self.settings.reload else {
+            warn!("SIGHUP: there is no --config to read again");
+            return false;
+        };
+        match reload.run() {
+            Ok(reloaded) => {
+                for key in &reloaded.needs_restart {
+                    warn!("{key} has changed in {}: needs a restart", reload.file().display());
+                }
+                info!("{} was read again", reload.file().display());
+                self.store.set_retention(reloaded.tunables.retention);
+                self.feed(Input::Reload(CaptureSettings::from(&reloaded.tunables)));
+                self.settings.tunables = reloaded.tunables;
+                true
+            }
+            Err(error) => {
+                error!("the configuration stays as it was: {error}");
+                false
+            }
+        }
+    }
+
+    /// Finishes what is under way: within a bound, or at once when told again.
+    async fn end(mut self, mut signals: OsSignals) {
+        info!("ending; once more to leave at once");
+        self.status.set_readiness(Readiness::NotReady { reason: "it is ending".to_owned() });
+        self.live.probes.detach();
+        let Self { live, flight, tap, .. } = &mut self;
+        live.drain_all(|attributed| {
+            tap.observe(&attributed);
+            // As in `drain`.
+            let _ = flight.observe(attributed);
+        });
+        let now = clock::monotonic();
+        self.feed(Input::Counters(self.live.counters(now)));
+        self.feed(Input::End(now));
+        self.desk.close();
+        let farewell = tokio::time::sleep(FAREWELL);
+        tokio::pin!(farewell);
+        while self.desk.under_way > 0 {
+            tokio::select! {
+                Some(done) = self.desk.done.recv() => self.filed(&done),
+                () = &mut farewell => {
+                    error!("{} incidents were not written in time", self.desk.under_way);
+                    break;
+                }
+                signal = signals.next() => if signal == OsSignal::End {
+                    warn!("left with {} incidents unwritten", self.desk.under_way);
+                    break;
+                },
+            }
+        }
+        self.tap.flush();
+        let samples = self.flight.totals().samples_kept();
+        info!("{}", balance(&samples));
+        if let Some(advice) = advice(&samples) {
+            warn!("{advice}");
+        }
+    }
+}
+
+/// Ticks that are missed are not made up for: the work of one covers them all.
+fn every(period: Duration) -> Interval {
+    let mut interval = interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}

@@ -1,0 +1,59 @@
+//! Says of each observation whose it is: the process's image and the task's cgroup.
+//!
+//! Must not: keep observations.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::attributed::{Attributed, Cgroup};
+use super::cgroups::CgroupIndex;
+use super::table::{ProcessStats, ProcessTable};
+use crate::collect::{CgroupId, Nanos, Observation};
+
+/// The processes and cgroups of the host, as far as they have been seen.
+pub struct Attributor {
+    processes: ProcessTable,
+    /// `None` on a host without cgroups.
+    cgroups: Option<CgroupIndex>,
+}
+
+impl Attributor {
+    /// Reads processes from this `/proc`, and cgroups from this index.
+    pub fn new(proc_root: &Path, cgroups: Option<CgroupIndex>) -> Self {
+        Self { processes: ProcessTable::new(proc_root), cgroups }
+    }
+
+    /// Whose an observation is. Reads `/proc` where that is not known yet, so it must be asked
+    /// soon after the fact, and in the order of the facts.
+    pub fn attribute(&mut self, observation: Observation) -> Attributed {
+        let image = self.processes.image_of(&observation);
+        let cgroup = self.cgroup(observation.cgroup, observation.time);
+        Attributed { observation, image, cgroup }
+    }
+
+    /// The cgroup with this id.
+    pub fn cgroup(&mut self, id: CgroupId, now: Nanos) -> Arc<Cgroup> {
+        match &mut self.cgroups {
+            Some(cgroups) => cgroups.resolve(id, now),
+            None => Arc::new(Cgroup { id, path: String::new(), container: None }),
+        }
+    }
+
+    /// Looks for new and removed cgroups; returns those that exist and have tasks of their own.
+    pub fn refresh_cgroups(&mut self, now: Nanos) -> Vec<Arc<Cgroup>> {
+        self.cgroups.as_mut().map_or_else(Vec::new, |cgroups| {
+            cgroups.refresh(now);
+            cgroups.populated()
+        })
+    }
+
+    /// The cgroups that were removed since this was last asked.
+    pub fn take_removed(&mut self) -> Vec<CgroupId> {
+        self.cgroups.as_mut().map_or_else(Vec::new, CgroupIndex::take_removed)
+    }
+
+    /// What is counted of the work on processes.
+    pub fn process_stats(&self) -> ProcessStats {
+        self.processes.stats()
+    }
+}

@@ -1,0 +1,124 @@
+//! What a profile says about itself, beside its samples.
+
+use std::time::Duration;
+
+use crate::capture::{Incident, Losses};
+use crate::window::Cut;
+
+/// Losses above this share of the samples taken make a profile's shares doubtful, in percent.
+const DOUBTFUL_PERCENT: f64 = 1.0;
+
+/// When and of what a profile was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// Wall-clock time of the cut's first moment, in nanoseconds since 1970 UTC.
+    pub start_unix_ns: u64,
+    /// Nanoseconds of CPU time that one sample stands for.
+    pub sample_period_ns: u64,
+    /// Free text for whoever opens the file, one line each.
+    pub comments: Vec<String>,
+}
+
+impl About {
+    /// Of one profile of an incident.
+    pub fn incident(incident: &Incident, cut: &Cut) -> Self {
+        let until_trigger = incident.trigger.since(cut.from);
+        let start_unix_ns = incident.trigger_unix_ns.saturating_sub(nanos(until_trigger));
+        let rule = match (incident.signal, incident.rule) {
+            (Some(signal), Some(rule)) => format!(
+                "rule: {} min {}, diff {}, abs {}, max {}; value {:.2}",
+                signal.name(),
+                rule.min,
+                rule.diff,
+                rule.abs,
+                rule.max,
+                incident.value
+            ),
+            _ => "rule: none, triggered by hand".to_owned(),
+        };
+        let onset = incident.onset.since(incident.start).as_secs_f64();
+        let mut comments = vec![
+            format!("holmes-ebpf {}", env!("CARGO_PKG_VERSION")),
+            format!("target: {}", incident.target),
+            rule,
+            format!(
+                "window: {:.3} s, onset after {onset:.3} s of the incident",
+                cut.to.since(cut.from).as_secs_f64()
+            ),
+        ];
+        comments.extend(loss_comments(&incident.losses));
+        Self { start_unix_ns, sample_period_ns: incident.sample_period_ns, comments }
+    }
+
+    /// Of a recording that nothing triggered. `target` says in words what was recorded.
+    pub fn recording(
+        start_unix_ns: u64,
+        sample_period_ns: u64,
+        target: &str,
+        losses: &Losses,
+    ) -> Self {
+        let mut comments =
+            vec![format!("holmes-ebpf {}", env!("CARGO_PKG_VERSION")), format!("target: {target}")];
+        comments.extend(loss_comments(losses));
+        Self { start_unix_ns, sample_period_ns, comments }
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    duration.as_nanos().try_into().unwrap_or(u64::MAX)
+}
+
+fn loss_comments(losses: &Losses) -> Vec<String> {
+    let lost: u64 = losses.lost.values().sum();
+    let causes: Vec<String> = losses
+        .lost
+        .iter()
+        .filter(|&(_, &count)| count > 0)
+        .map(|(cause, count)| format!("{cause} {count}"))
+        .collect();
+    let mut counts =
+        format!("CPU samples: {} taken = {} reported + {lost} lost", losses.taken, losses.reported);
+    if !causes.is_empty() {
+        counts.push_str(&format!(" ({})", causes.join(", ")));
+    }
+    let percent = 100.0 * lost as f64 / losses.taken.max(1) as f64;
+    let trust = if percent > DOUBTFUL_PERCENT {
+        format!("shares are doubtful: {percent:.1} % of the samples were lost")
+    } else {
+        "shares can be trusted".to_owned()
+    };
+    let mut comments = vec![counts, trust];
+    let noted = losses.notes.iter().filter(|&(_, &count)| count > 0);
+    comments.extend(noted.map(|(what, count)| format!("{what}: {count}")));
+    comments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn losses(taken: u64, lost: u64) -> Losses {
+        Losses {
+            taken,
+            reported: taken - lost,
+            lost: [("ring_full".to_owned(), lost), ("stack_map".to_owned(), 0)].into(),
+            notes: [("stacks cut".to_owned(), 2)].into(),
+        }
+    }
+
+    #[test]
+    fn losses_are_told_and_judged() {
+        let about = About::recording(5, 1, "host", &losses(100, 12));
+        assert_eq!(
+            about.comments[1..],
+            [
+                "target: host",
+                "CPU samples: 100 taken = 88 reported + 12 lost (ring_full 12)",
+                "shares are doubtful: 12.0 % of the samples were lost",
+                "stacks cut: 2",
+            ]
+        );
+        let about = About::recording(5, 1, "host", &losses(100, 1));
+        assert!(about.comments.contains(&"shares can be trusted".to_owned()));
+    }
+}

@@ -1,0 +1,188 @@
+//! The rules at work: what is known of each target, and the decision on each new value.
+//!
+//! Must not: do I/O or read a clock.
+
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+
+use super::budget::Budget;
+use super::history::History;
+use super::{Cause, Decision, Rule, RuleSet, Spike, Suppression};
+use crate::collect::Nanos;
+use crate::signals::{Signal, Target};
+
+/// Targets that are remembered: twice what `signals` reads at one time, so that a churn of
+/// containers does not push out those that live.
+const MAX_REMEMBERED: usize = 2048;
+
+/// How long a target is remembered that is no longer read. A container that comes back later has
+/// to warm up again, so that no cooldown that matters is forgotten.
+const FORGET_AFTER: Duration = Duration::from_secs(3600);
+
+/// How often forgotten targets are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// What is known of one signal of one target.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    history: History,
+    fired: Option<Nanos>,
+}
+
+/// What is known of one target.
+#[derive(Clone, Debug, Default)]
+struct Remembered {
+    seen: Nanos,
+    known: [Known; Signal::ALL.len()],
+}
+
+/// Decides which values are spikes that deserve an incident.
+#[derive(Clone, Debug)]
+pub struct RuleBook {
+    rules: RuleSet,
+    targets: FxHashMap<Target, Remembered>,
+    budget: Budget,
+    swept: Nanos,
+    pushed_out: u64,
+}
+
+impl RuleBook {
+    /// A book that has seen nothing yet.
+    pub fn new(rules: RuleSet) -> Self {
+        let (targets, budget) = (FxHashMap::default(), Budget::default());
+        Self { rules, targets, budget, swept: Nanos::default(), pushed_out: 0 }
+    }
+
+    /// Goes on with other rules. What is known of the targets, their cooldowns and the spent budget
+    /// stay.
+    pub fn replace(&mut self, rules: RuleSet) {
+        self.rules = rules;
+    }
+
+    /// The rules in force.
+    pub fn rules(&self) -> &RuleSet {
+        &self.rules
+    }
+
+    /// Targets that are remembered.
+    pub fn remembered(&self) -> usize {
+        self.targets.len()
+    }
+
+    /// Targets that were forgotten early because there were too many.
+    pub fn pushed_out(&self) -> u64 {
+        self.pushed_out
+    }
+
+    /// Decides on a new value and remembers it, whatever the decision. Values that are negative or
+    /// not finite are neither judged nor remembered. `host_cpu` is the host's CPU use in percent.
+    pub fn decide(
+        &mut self,
+        now: Nanos,
+        target: &Target,
+        signal: Signal,
+        value: f64,
+        host_cpu: f64,
+    ) -> Decision {
+        if !value.is_finite() || value < 0.0 {
+            return Decision::Quiet;
+        }
+        let (rules, budget) = (self.rules, &mut self.budget);
+        let known = remember(&mut self.targets, &mut self.pushed_out, now, target, signal);
+        let decision = match rules.get(signal) {
+            None => Decision::Quiet,
+            Some(rule) => match cause(rule, &known.history, value) {
+                None => Decision::Quiet,
+                Some(cause) => match suppression(&rules, rule, known, budget, now, value, host_cpu)
+                {
+                    Some(why) => Decision::Suppressed(why),
+                    None => {
+                        known.fired = Some(now);
+                        budget.spend(now);
+                        Decision::Fire(Spike {
+                            rule: *rule,
+                            cause,
+                            previous: known.history.values(),
+                        })
+                    }
+                },
+            },
+        };
+        known.history.push(value);
+        self.sweep(now);
+        decision
+    }
+
+    fn sweep(&mut self, now: Nanos) {
+        if now.since(self.swept) >= SWEEP_EVERY {
+            self.swept = now;
+            self.targets.retain(|_, remembered| now.since(remembered.seen) < FORGET_AFTER);
+        }
+    }
+}
+
+/// What is known of the target, as seen `now`. Where there are too many, the one not seen for
+/// longest makes room.
+fn remember<'a>(
+    targets: &'a mut FxHashMap<Target, Remembered>,
+    pushed_out: &mut u64,
+    now: Nanos,
+    target: &Target,
+    signal: Signal,
+) -> &'a mut Known {
+    if !targets.contains_key(target) && targets.len() >= MAX_REMEMBERED {
+        // By name among equals: a replay must not depend on the order of a hash table.
+        let oldest = targets
+            .iter()
+            .min_by(|(one, one_seen), (other, other_seen)| {
+                one_seen.seen.cmp(&other_seen.seen).then_with(|| one.cmp(other))
+            })
+            .map(|(target, _)| target.clone());
+        if let Some(oldest) = oldest {
+            targets.remove(&oldest);
+            *pushed_out += 1;
+        }
+    }
+    let remembered = targets.entry(target.clone()).or_default();
+    remembered.seen = now;
+    &mut remembered.known[signal as usize]
+}
+
+/// Why the value is a spike, `max` left aside; `None` where it is none.
+fn cause(rule: &Rule, history: &History, value: f64) -> Option<Cause> {
+    if rule.abs > 0.0 && value > rule.abs {
+        return Some(Cause::Abs);
+    }
+    let average = history.average()?;
+    let rises = rule.diff > 0.0 && value > rule.min && value > average * (1.0 + rule.diff / 100.0);
+    rises.then_some(Cause::Diff { average })
+}
+
+/// Why a spike is let pass, what lasts longest first.
+fn suppression(
+    rules: &RuleSet,
+    rule: &Rule,
+    known: &Known,
+    budget: &mut Budget,
+    now: Nanos,
+    value: f64,
+    host_cpu: f64,
+) -> Option<Suppression> {
+    if !known.history.is_warm() {
+        Some(Suppression::WarmUp)
+    } else if rule.max > 0.0 && value >= rule.max {
+        Some(Suppression::AboveMax)
+    } else if known.fired.is_some_and(|fired| now.since(fired) < rule.cooldown) {
+        Some(Suppression::Cooldown)
+    } else if rules.cpu_max > 0.0 && host_cpu > rules.cpu_max {
+        Some(Suppression::CpuMax)
+    } else if !budget.allows(now, rules.max_incidents_per_hour) {
+        Some(Suppression::Budget)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;

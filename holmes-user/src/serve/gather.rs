@@ -1,0 +1,187 @@
+//! What the stages count becomes a [`Snapshot`].
+//!
+//! Must not: read anything itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use holmes_common::counter::{CgroupTotals, Counter, Stream};
+
+use super::snapshot::{CgroupSnapshot, Counts, MapSnapshot, ProbeSnapshot, Snapshot, StreamTotals};
+use crate::capture::Totals;
+use crate::kernel::{KernelCounts, MapUse, ProbeStatus, ProgramUse};
+use crate::process::{Cgroup, ProcessStats};
+use crate::store::StoreCounts;
+use crate::symbolize::{NameStats, NamedBy, Unnamed};
+
+/// Everything that is shown, as the stages have it.
+pub struct Gathered<'a> {
+    /// Of the flight recorder.
+    pub totals: &'a Totals,
+    /// Of the probes.
+    pub kernel: &'a KernelCounts,
+    /// Whether each probe is on.
+    pub probes: &'a [ProbeStatus],
+    /// What the programs cost.
+    pub programs: &'a [ProgramUse],
+    /// How full the maps are.
+    pub maps: &'a [MapUse],
+    /// Records that reached user space, by stream.
+    pub delivered: &'a BTreeMap<Stream, u64>,
+    /// Of the process table.
+    pub processes: ProcessStats,
+    /// How frames were named, in all incidents.
+    pub names: &'a NameStats,
+    /// Of the dump folder.
+    pub store: StoreCounts,
+    /// Incidents that were lost because the desk was too far behind.
+    pub desk_full: u64,
+    /// Profiles that broke a rule of their format.
+    pub invalid_profiles: u64,
+    /// Bytes that the recording could not take.
+    pub unrecorded_inputs: u64,
+    /// The cgroups with what was counted of them, whether the user named them, and their memory.
+    pub cgroups: &'a [(Arc<Cgroup>, CgroupTotals, bool, u64)],
+    /// Cgroups and processes whose signals are read.
+    pub tracked: u64,
+}
+
+impl Gathered<'_> {
+    /// As it is shown.
+    pub fn snapshot(&self) -> Snapshot {
+        let samples = self.totals.samples_kept();
+        Snapshot {
+            samples: StreamTotals {
+                taken: samples.taken,
+                reported: samples.reported,
+                lost: samples.lost,
+            },
+            records: [Stream::Memory, Stream::Tasks]
+                .into_iter()
+                .map(|stream| (stream.name().to_owned(), self.stream(stream)))
+                .collect(),
+            stack_errors: self.counters(&[
+                Counter::UserStackFailed,
+                Counter::UserStackTruncated,
+                Counter::KernelStackFailed,
+                Counter::KernelStackTruncated,
+            ]),
+            drops: self.drops(),
+            frames: self.frames(),
+            decisions: self
+                .totals
+                .decisions
+                .iter()
+                .map(|((signal, decision), count)| {
+                    ((signal.name().to_owned(), (*decision).to_owned()), *count)
+                })
+                .collect(),
+            captures: self.captures(),
+            retired: [
+                ("age", self.store.retired_by_age),
+                ("bytes", self.store.retired_by_bytes),
+                ("full_disk", self.store.retired_by_full_disk),
+            ]
+            .map(|(cause, count)| (cause.to_owned(), count))
+            .into(),
+            retention_failures: self.store.retention_failed,
+            incidents: self.store.incidents,
+            incident_bytes: self.store.bytes,
+            window_bytes: self.totals.window.bytes as u64,
+            tracked_cgroups: self.tracked,
+            probes: self.probes.iter().map(|probe| self.probe(probe)).collect(),
+            maps: self
+                .maps
+                .iter()
+                .map(|map| MapSnapshot {
+                    name: map.name.to_owned(),
+                    entries: Some(map.entries),
+                    max_entries: map.max_entries,
+                })
+                .collect(),
+            cgroups: self
+                .cgroups
+                .iter()
+                .map(|(cgroup, totals, named_by_user, resident_bytes)| CgroupSnapshot {
+                    id: cgroup.id.0,
+                    path: cgroup.path.clone(),
+                    named_by_user: *named_by_user,
+                    activity: totals.into(),
+                    resident_bytes: *resident_bytes,
+                })
+                .collect(),
+        }
+    }
+
+    /// The records of a stream that is not kept in seconds: what was delivered is what there is.
+    fn stream(&self, stream: Stream) -> StreamTotals {
+        let lost = self.counters(&[stream.ring_full(), stream.no_scratch()]);
+        let reported = self.delivered.get(&stream).copied().unwrap_or(0);
+        // Not the kernel's own count: that runs ahead by what is still in the ring buffer.
+        let taken = reported + lost.values().sum::<u64>();
+        StreamTotals { taken, reported, lost }
+    }
+
+    fn counters(&self, counters: &[Counter]) -> Counts {
+        counters
+            .iter()
+            .map(|counter| (counter.name().to_owned(), self.kernel.get(*counter)))
+            .collect()
+    }
+
+    fn drops(&self) -> Counts {
+        let mut drops = self.counters(&[
+            Counter::CgroupTotalsFull,
+            Counter::VerdictMapFull,
+            Counter::PairMapFull,
+            Counter::PairMissing,
+            Counter::CgroupUnreadable,
+        ]);
+        let misses = self.programs.iter().map(|program| program.misses).sum();
+        drops.extend(
+            [
+                ("program_recursion", misses),
+                ("process_maps_unreadable", self.processes.maps_failed),
+                ("executable_unreadable", self.processes.files_unreadable),
+                ("incident_queue_full", self.desk_full),
+                ("profile_invalid", self.invalid_profiles),
+                ("input_not_recorded", self.unrecorded_inputs),
+            ]
+            .map(|(cause, count)| (cause.to_owned(), count)),
+        );
+        drops
+    }
+
+    fn frames(&self) -> Counts {
+        let named = NamedBy::ALL.iter().map(|by| (by.name(), self.names.named(*by)));
+        let unnamed = Unnamed::ALL.iter().map(|cause| (cause.name(), self.names.unnamed(*cause)));
+        named.chain(unnamed).map(|(name, count)| (name.to_owned(), count)).collect()
+    }
+
+    fn captures(&self) -> Counts {
+        let mut captures: Counts = self
+            .totals
+            .captures
+            .iter()
+            .map(|(result, count)| ((*result).to_owned(), *count))
+            .collect();
+        captures.insert("written".to_owned(), self.store.written);
+        captures.insert("write_failed".to_owned(), self.store.failed);
+        captures
+    }
+
+    fn probe(&self, probe: &ProbeStatus) -> ProbeSnapshot {
+        let programs =
+            self.programs.iter().filter(|program| probe.programs.contains(&&*program.name));
+        let (runs, nanoseconds) = programs.fold((0, 0), |(runs, time), program| {
+            (runs + program.runs, time + program.run_time_ns)
+        });
+        ProbeSnapshot {
+            name: probe.name.to_owned(),
+            up: probe.is_on(),
+            runs,
+            run_time: Duration::from_nanos(nanoseconds),
+        }
+    }
+}

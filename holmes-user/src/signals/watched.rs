@@ -1,0 +1,176 @@
+//! What the user asked to watch, found on this host.
+//!
+//! Must not: read any value of it.
+
+use std::path::Path;
+
+use super::reader::SignalReader;
+use super::reading::Target;
+use super::sources::Sources;
+use crate::kernel::TargetFilter;
+use crate::kernel::cgroupfs::{CgroupfsError, Layout, Located, Mount};
+use crate::process::{Cgroup, CgroupIndex, Container};
+use crate::settings::Watch;
+
+/// What the user asked for cannot be watched.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// A cgroup.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupfsError),
+    /// A process.
+    #[error(
+        "there is no process {pid}: it has ended, or has another number here (`pgrep NAME` finds \
+         the number; in a container the host's processes need `hostPID: true`)"
+    )]
+    NoProcess {
+        /// The number given.
+        pid: u32,
+    },
+}
+
+/// What is watched.
+#[derive(Clone, Debug)]
+enum What {
+    Host,
+    Cgroups(Vec<Located>),
+    Processes(Vec<u32>),
+}
+
+/// The targets, found on this host.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    what: What,
+    layout: Layout,
+    /// The hierarchy that cgroup ids are taken from; `None` on a host without cgroups.
+    mount: Option<Mount>,
+}
+
+impl Watched {
+    /// Finds what `watch` names.
+    ///
+    /// # Errors
+    /// If a cgroup or a process does not exist; the message says what to try.
+    pub fn find(watch: &Watch, layout: Layout, proc_root: &Path) -> Result<Self, WatchError> {
+        let what = match watch {
+            Watch::Host => What::Host,
+            Watch::Cgroups(paths) => What::Cgroups(layout.locate_all(paths)?),
+            Watch::Processes(pids) => {
+                let gone = |pid: &&u32| !proc_root.join(pid.to_string()).is_dir();
+                if let Some(&pid) = pids.iter().find(gone) {
+                    return Err(WatchError::NoProcess { pid });
+                }
+                What::Processes(pids.clone())
+            }
+        };
+        let mount = match &what {
+            What::Cgroups(cgroups) => {
+                cgroups.first().and_then(|cgroup| layout.mount(cgroup.hierarchy))
+            }
+            What::Host | What::Processes(_) => layout.watched(),
+        }
+        .cloned();
+        Ok(Self { what, layout, mount })
+    }
+
+    /// For the probes: which tasks.
+    pub fn filter(&self) -> TargetFilter {
+        match &self.what {
+            What::Host => TargetFilter::Host,
+            What::Cgroups(cgroups) => {
+                TargetFilter::Cgroups(cgroups.iter().map(|cgroup| cgroup.id).collect())
+            }
+            What::Processes(pids) => TargetFilter::Processes(pids.iter().copied().collect()),
+        }
+    }
+
+    /// For the probes: the subsystem whose hierarchy cgroup ids are taken from; `None` for the
+    /// unified one.
+    pub fn controller(&self) -> Option<String> {
+        self.mount.as_ref()?.hierarchy.subsystem().map(str::to_owned)
+    }
+
+    /// The cgroups by id.
+    pub fn cgroup_index(&self) -> Option<CgroupIndex> {
+        let mount = self.mount.as_ref()?;
+        Some(match &self.what {
+            What::Cgroups(cgroups) => {
+                CgroupIndex::within(mount, cgroups.iter().map(|cgroup| cgroup.path.as_str()))
+            }
+            What::Host | What::Processes(_) => CgroupIndex::new(mount),
+        })
+    }
+
+    /// The reader of the targets' signals.
+    pub fn signal_reader(&self, proc_root: &Path) -> SignalReader {
+        let sources = Sources::at(self.layout.clone(), proc_root);
+        match &self.what {
+            What::Host => SignalReader::of_host(sources),
+            What::Cgroups(cgroups) => SignalReader::of_cgroups(sources, cgroups),
+            What::Processes(pids) => SignalReader::of_processes(sources, pids),
+        }
+    }
+
+    /// Whether single cgroups come and go as targets.
+    pub fn is_host(&self) -> bool {
+        matches!(self.what, What::Host)
+    }
+
+    /// Whether the user named this cgroup.
+    pub fn names(&self, cgroup: &Cgroup) -> bool {
+        matches!(&self.what, What::Cgroups(named) if named.iter().any(|one| one.path == cgroup.path))
+    }
+
+    /// What an incident without a rule is about: the host, or each target that the user named.
+    pub fn targets(&self) -> Vec<Target> {
+        match &self.what {
+            What::Host => vec![Target::Host],
+            What::Cgroups(cgroups) => cgroups.iter().map(|cgroup| target(&cgroup.path)).collect(),
+            What::Processes(pids) => pids.iter().map(|&pid| Target::Process { pid }).collect(),
+        }
+    }
+
+    /// The cgroup that somebody names while the recorder runs.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn find_cgroup(&self, path: &Path) -> Result<Target, WatchError> {
+        Ok(target(&self.layout.locate(path)?.path))
+    }
+
+    /// Looks whether a named cgroup was removed and made again, as a restarted container's is: the
+    /// new ids, for the probes.
+    pub fn take_remade(&mut self) -> Vec<u64> {
+        let What::Cgroups(cgroups) = &mut self.what else { return Vec::new() };
+        let mut remade = Vec::new();
+        for cgroup in cgroups {
+            let directory = self.mount.as_ref().and_then(|mount| mount.directory(&cgroup.path));
+            let found = directory.and_then(|directory| self.layout.locate(&directory).ok());
+            // One that is gone keeps its id: it may come back.
+            if let Some(found) = found.filter(|found| found.id != cgroup.id) {
+                remade.push(found.id);
+                cgroup.id = found.id;
+            }
+        }
+        remade
+    }
+}
+
+fn target(path: &str) -> Target {
+    Target::Cgroup { path: path.to_owned(), container: Container::from_path(path) }
+}
+
+impl std::fmt::Display for Watched {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.what, &self.mount) {
+            (What::Host, Some(mount)) => {
+                write!(out, "the whole host, cgroups of {}", mount.hierarchy)
+            }
+            (What::Host, None) => write!(out, "the whole host, which has no cgroups"),
+            (What::Cgroups(_) | What::Processes(_), _) => {
+                let targets: Vec<String> = self.targets().iter().map(Target::to_string).collect();
+                write!(out, "{}", targets.join(", "))
+            }
+        }
+    }
+}

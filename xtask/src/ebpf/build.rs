@@ -1,0 +1,69 @@
+//! One build of the probes, whose bytes do not depend on the folders it is made in.
+//!
+//! Must not: write outside cargo's target folder.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use super::strip;
+use super::toolchain::Toolchain;
+use crate::{command, workspace};
+
+/// Builds `holmes-ebpf` and gives the object, without debug information.
+///
+/// # Errors
+/// When the architecture is not supported, or the compiler fails.
+pub fn build(toolchain: &Toolchain) -> Result<Vec<u8>> {
+    let root = workspace::root();
+    let source = root.join("holmes-ebpf");
+    let target = workspace::target().join("ebpf");
+    let mut cargo = Command::new(&toolchain.cargo);
+    command::without_outer_cargo(&mut cargo)
+        .current_dir(&source)
+        // Debian's compiler is a stable one; it has the source that `-Z build-std` needs.
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("RUSTC", &toolchain.rustc)
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(toolchain, &root)?)
+        .args(["build", "--locked", "--release", "--bin", "holmes-probes"])
+        .args(["--target", "bpfel-unknown-none", "-Z", "build-std=core"])
+        .arg("--target-dir")
+        .arg(&target);
+    command::run(&mut cargo).context("cannot build the probes")?;
+    let file = target.join("bpfel-unknown-none/release/holmes-probes");
+    let object = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    strip::strip_debug(&object)
+}
+
+/// The compiler's flags, separated as `CARGO_ENCODED_RUSTFLAGS` wants them.
+fn flags(toolchain: &Toolchain, root: &Path) -> Result<OsString> {
+    let arch = std::env::consts::ARCH;
+    if arch != "x86_64" {
+        bail!("the probes are built on and for x86_64 only so far; this machine is {arch}");
+    }
+    let mut flags: Vec<OsString> = vec![
+        format!("--cfg=bpf_target_arch=\"{arch}\"").into(),
+        // BTF is made from the debug information.
+        "-Cdebuginfo=2".into(),
+        "-Clink-arg=--btf".into(),
+        joined("-Clinker=", &toolchain.bpf_linker, ""),
+    ];
+    // Later ones win: a CARGO_HOME inside the clone is still the registry.
+    for (folder, name) in [
+        (root, "/holmes-ebpf"),
+        (workspace::cargo_home().as_path(), "/cargo"),
+        (toolchain.rust_src.as_path(), "/rust"),
+    ] {
+        flags.push(joined("--remap-path-prefix=", folder, &format!("={name}")));
+    }
+    Ok(flags.join(OsString::from("\x1f").as_os_str()))
+}
+
+fn joined(before: &str, path: &Path, after: &str) -> OsString {
+    let mut text = OsString::from(before);
+    text.push(path);
+    text.push(after);
+    text
+}
