@@ -1,0 +1,17 @@
+//! The recorder against real processes on the running kernel, as root.
+//!
+//! Every test takes the machine for itself, so the number of test threads does not matter. Shares
+//! and counts are asserted, times never are: waiting is bounded only to end a test that hangs.
+
+mod bad_input;
+mod languages;
+mod lifecycle;
+mod losses;
+mod memory;
+mod metrics;
+mod reload;
+mod shares;
+mod spike;
+mod targets;
+mod threads;
+mod triggers;

@@ -1,0 +1,114 @@
+//! mmap, munmap, brk and mremap are counted to the byte, by cgroup and by stack.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, ensure};
+use holmes_tests::cgroup::TestCgroup;
+use holmes_tests::machine;
+use holmes_tests::metrics::Metrics;
+use holmes_tests::program::Program;
+use holmes_tests::recorder::Setup;
+use holmes_tests::workload::Workload;
+
+/// A metric, and what the workload calls the same thing.
+const SAME: [(&str, &str); 5] = [
+    ("holmes_cgroup_mmap_calls_total", "mmap_calls"),
+    ("holmes_cgroup_mmap_bytes_total", "mmap_bytes"),
+    ("holmes_cgroup_munmap_bytes_total", "munmap_bytes"),
+    ("holmes_cgroup_brk_calls_total", "brk_calls"),
+    ("holmes_cgroup_brk_bytes_total", "brk_grown"),
+];
+
+type Counts = BTreeMap<String, i64>;
+
+/// The line `asked name=number ...`.
+fn asked(line: &str) -> anyhow::Result<Counts> {
+    let parts = line.split(' ').skip(1);
+    let counts: Counts = parts
+        .map(|part| {
+            let (name, number) = part.split_once('=').context("name=number")?;
+            Ok((name.to_owned(), number.parse()?))
+        })
+        .collect::<anyhow::Result<_>>()?;
+    ensure!(counts.get("surprises") == Some(&0), "the kernel answered otherwise: {line}");
+    Ok(counts)
+}
+
+/// The metrics of [`SAME`]; 0 where the cgroup has no series yet.
+#[allow(clippy::cast_possible_truncation)] // whole numbers far below 2^53
+fn counted(metrics: &Metrics, cgroup: &str) -> Counts {
+    let value = |metric| metrics.sum(metric, &[("cgroup", cgroup)]).unwrap_or(0.0) as i64;
+    SAME.iter().map(|&(metric, name)| (name.to_owned(), value(metric))).collect()
+}
+
+#[test]
+fn every_byte_asked_for_is_counted_and_what_failed_is_not() -> anyhow::Result<()> {
+    let Some(_machine) = machine::live()? else { return Ok(()) };
+    let cgroup = TestCgroup::new()?;
+    let name = cgroup.name();
+    let mut program = Program::start(&Workload::c("memory")?, Some(&cgroup))?;
+    let recorder = Setup::no_rules().cgroup(&cgroup).start()?;
+    // The program is quiet here, so a page that is a moment old is as good as a new one.
+    let before = counted(&recorder.metrics()?, &name);
+    let asked = asked(&program.ask("script", "asked ")?)?;
+    let since = |metrics: &Metrics| -> Counts {
+        let now = counted(metrics, &name);
+        now.into_iter().map(|(name, value)| (name.clone(), value - before[&name])).collect()
+    };
+    let wanted: Counts = SAME.iter().map(|&(_, name)| (name.to_owned(), asked[name])).collect();
+    let last = std::cell::RefCell::new(Counts::new());
+    recorder
+        .wait_for_metrics("the counts of the cgroup reach what was asked for", |metrics| {
+            last.replace(since(metrics));
+            (*last.borrow() == wanted).then_some(())
+        })
+        .with_context(|| format!("wanted {wanted:?}, have {:?}", last.borrow()))?;
+
+    // By stack: everything the script gained is under its name, to the byte.
+    recorder.trigger()?;
+    let incident = recorder.wait_incident(1)?;
+    incident.validate()?;
+    let profile = incident.profile("mmap")?;
+    let mapped = asked["mmap_bytes"] + asked["brk_grown"] + asked["mremap_grown"];
+    let found = profile.cumulative("mapped", "memory_script")?;
+    ensure!(found == mapped, "{found} bytes of {mapped}:\n{}", profile.top("mapped"));
+    let calls = profile.cumulative("calls", "memory_script")?;
+    ensure!(calls == asked["gains"], "{calls} calls of {}", asked["gains"]);
+    // And after all that, nothing more was counted.
+    let end = since(&recorder.metrics()?);
+    ensure!(end == wanted, "wanted {wanted:?}, have {end:?} in the end");
+    recorder.stop()?.account.expect_balanced()?;
+    Ok(())
+}
+
+/// The host's memory in MiB.
+fn host_mib() -> anyhow::Result<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = line.and_then(|rest| rest.split_whitespace().next()).context("no MemTotal")?;
+    Ok(kib.parse::<u64>()? / 1024)
+}
+
+#[test]
+fn a_rise_of_memory_leaves_who_mapped_it() -> anyhow::Result<()> {
+    let Some(_machine) = machine::live()? else { return Ok(()) };
+    let cgroup = TestCgroup::new()?;
+    let mut program = Program::start(&Workload::c("memory")?, Some(&cgroup))?;
+    let rule = "memory=min:100,diff:0,abs:0.3,max:0,cooldown:1m";
+    let recorder = Setup::only_rule(rule).cgroup(&cgroup).start()?;
+    recorder.wait_for_warm_up();
+    // A hundredth of the host: well above the rule, well below what hurts.
+    let asked = asked(&program.ask(&format!("touch {}", host_mib()? / 100), "asked ")?)?;
+    let incident = recorder.wait_incident(1)?;
+    ensure!(incident.name().contains("-memory-"), "the folder is called {}", incident.name());
+    let stems = incident.validate()?;
+    ensure!(stems.contains("mmap") && stems.contains("cpu"), "profiles: {stems:?}");
+    let profile = incident.profile("mmap")?;
+    let (found, wanted) = (profile.cumulative("mapped", "hold_memory")?, asked["mmap_bytes"]);
+    let total = profile.total("mapped")?;
+    ensure!(found == wanted && total == wanted, "{found} of {wanted}:\n{}", profile.top("mapped"));
+    let value = incident.number("/value")?;
+    ensure!(value > 0.3, "the value that fired is {value}");
+    recorder.stop()?.account.expect_balanced()?;
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! A cgroup of a test's own, removed with everything in it when dropped.
+//!
+//! Must not: move or end a process that it did not start, or touch another cgroup.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+/// Tells the cgroups of one test binary apart.
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// How long the kernel may take to let go of a cgroup whose last process was killed.
+const REMOVAL_GUARD: Duration = Duration::from_secs(10);
+
+/// Which tree of cgroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hierarchy {
+    /// cgroup v2.
+    Unified,
+    /// The cgroup v1 hierarchy of this controller.
+    V1(&'static str),
+}
+
+/// A cgroup named `holmes-test-<pid>-<n>`.
+#[derive(Debug)]
+pub struct TestCgroup {
+    mount: PathBuf,
+    path: PathBuf,
+}
+
+impl TestCgroup {
+    /// Makes one in the v2 tree.
+    ///
+    /// # Errors
+    /// There is no such tree, or it cannot be written.
+    pub fn new() -> anyhow::Result<Self> {
+        Self::in_hierarchy(Hierarchy::Unified)
+    }
+
+    /// Makes one in this hierarchy.
+    ///
+    /// # Errors
+    /// It is not mounted, or cannot be written.
+    pub fn in_hierarchy(hierarchy: Hierarchy) -> anyhow::Result<Self> {
+        let mounts =
+            fs::read_to_string("/proc/self/mounts").context("reading /proc/self/mounts")?;
+        let mount = mount_point(&mounts, hierarchy)
+            .with_context(|| format!("no cgroup hierarchy {hierarchy:?} is mounted"))?;
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("holmes-test-{}-{number}", std::process::id());
+        let path = mount.join(name);
+        fs::create_dir(&path).with_context(|| format!("making the cgroup {}", path.display()))?;
+        Ok(Self { mount, path })
+    }
+
+    /// Makes a cgroup inside this one. Drop it first.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn child(&self, name: &str) -> anyhow::Result<Self> {
+        let path = self.path.join(name);
+        fs::create_dir(&path).with_context(|| format!("making the cgroup {}", path.display()))?;
+        Ok(Self { mount: self.mount.clone(), path })
+    }
+
+    /// Where it is in the file system.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its path from the hierarchy's root, beginning with `/`: as profiles and metrics show it.
+    pub fn name(&self) -> String {
+        let relative = self.path.strip_prefix(&self.mount).unwrap_or(&self.path);
+        format!("/{}", relative.display())
+    }
+
+    /// Has `command` move itself into this cgroup before it executes its program.
+    ///
+    /// # Errors
+    /// The cgroup cannot be opened.
+    pub fn join_at_exec(&self, command: &mut Command) -> anyhow::Result<()> {
+        let members = self.path.join("cgroup.procs");
+        let file: OwnedFd = fs::OpenOptions::new()
+            .write(true)
+            .open(&members)
+            .with_context(|| format!("opening {}", members.display()))?
+            .into();
+        // SAFETY: one system call in the child, on a descriptor the closure owns, with a static
+        // string. "0" is "whoever writes".
+        unsafe {
+            command.pre_exec(move || {
+                let text = b"0";
+                match libc::write(file.as_raw_fd(), text.as_ptr().cast(), text.len()) {
+                    1 => Ok(()),
+                    _ => Err(io::Error::last_os_error()),
+                }
+            });
+        }
+        Ok(())
+    }
+
+    fn members(&self) -> Vec<libc::pid_t> {
+        let text = fs::read_to_string(self.path.join("cgroup.procs")).unwrap_or_default();
+        text.lines().filter_map(|line| line.parse().ok()).filter(|&pid| pid > 0).collect()
+    }
+}
+
+impl Drop for TestCgroup {
+    fn drop(&mut self) {
+        let deadline = Instant::now() + REMOVAL_GUARD;
+        loop {
+            // Nobody else knows this cgroup: its members are the test's children and theirs.
+            for pid in self.members() {
+                // SAFETY: no pointer. One that has ended meanwhile needs no signal.
+                unsafe { libc::kill(pid, libc::SIGKILL) };
+            }
+            match fs::remove_dir(&self.path) {
+                Ok(()) => return,
+                Err(error) if Instant::now() > deadline => {
+                    eprintln!("the cgroup {} stays behind: {error}", self.path.display());
+                    return;
+                }
+                Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
+    }
+}
+
+/// Finds a hierarchy in the text of `/proc/self/mounts`.
+fn mount_point(mounts: &str, hierarchy: Hierarchy) -> Option<PathBuf> {
+    mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        let (place, kind, options) = (fields.next()?, fields.next()?, fields.next()?);
+        let fits = match hierarchy {
+            Hierarchy::Unified => kind == "cgroup2",
+            Hierarchy::V1(name) => kind == "cgroup" && options.split(',').any(|part| part == name),
+        };
+        fits.then(|| PathBuf::from(place))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hierarchies_are_found_by_kind_and_controller() {
+        let mounts = "cgroup /sys/fs/cgroup/cpu cgroup rw,cpu,cpuacct 0 0\n\
+                      cgroup2 /sys/fs/cgroup/unified cgroup2 rw,nsdelegate 0 0\n";
+        let found = |hierarchy| mount_point(mounts, hierarchy);
+        assert_eq!(found(Hierarchy::Unified), Some("/sys/fs/cgroup/unified".into()));
+        assert_eq!(found(Hierarchy::V1("cpuacct")), Some("/sys/fs/cgroup/cpu".into()));
+        assert_eq!(found(Hierarchy::V1("memory")), None);
+    }
+
+    #[test]
+    fn a_cgroup_holds_its_child_and_goes_with_it() -> anyhow::Result<()> {
+        if !crate::machine::is_root() {
+            eprintln!("not run: only root may do this");
+            return Ok(());
+        }
+        let outer = TestCgroup::new()?;
+        let inner = outer.child("inner")?;
+        let mut command = Command::new("sleep");
+        command.arg("1000");
+        inner.join_at_exec(&mut command)?;
+        let mut child = command.spawn()?;
+        assert_eq!(inner.members(), [libc::pid_t::try_from(child.id())?]);
+        let paths = [inner.path().to_owned(), outer.path().to_owned()];
+        drop(inner);
+        drop(outer);
+        assert!(!child.wait()?.success());
+        assert!(paths.iter().all(|path| !path.exists()));
+        Ok(())
+    }
+}

@@ -1,0 +1,41 @@
+//! What there is one of: the machine's CPUs, and the rights to watch them.
+//!
+//! Must not: change anything of the machine.
+
+use std::fs;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Held by a test that loads the CPUs or counts what happens on the host. Cargo runs one test
+/// binary after the other, so a lock inside the process is enough.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// Waits until no other test of this binary uses the machine. A test that panicked leaves the
+/// machine usable: its children are ended as it unwinds.
+pub fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The number of CPUs that run tasks.
+pub fn cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Whether the test may act as root: what needs rights fails without them, and is not left out.
+pub fn is_root() -> bool {
+    // SAFETY: takes nothing and changes nothing.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// The machine for a live test, or `None` with the reason printed where its kernel cannot run one.
+/// Where it could, a recorder that does not work fails the test.
+///
+/// # Errors
+/// The test is not run as root.
+pub fn live() -> anyhow::Result<Option<MutexGuard<'static, ()>>> {
+    if fs::metadata("/sys/kernel/btf/vmlinux").is_err() {
+        eprintln!("not run: this kernel has no BTF (/sys/kernel/btf/vmlinux)");
+        return Ok(None);
+    }
+    anyhow::ensure!(is_root(), "the live tests watch the kernel: run them as root");
+    Ok(Some(alone()))
+}

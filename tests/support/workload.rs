@@ -1,0 +1,226 @@
+//! The programs under `tests/workloads`, built when first asked for and kept in the target folder.
+//!
+//! Must not: run them.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use anyhow::Context;
+
+use crate::command::target_profile_dir;
+
+/// One build at a time: two tests may ask for the same program.
+static BUILDING: Mutex<()> = Mutex::new(());
+
+/// A program that is ready to run.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    program: PathBuf,
+    arguments: Vec<OsString>,
+    /// A part of the name of the function it spins in.
+    pub spins_in: &'static str,
+    /// A part of the name of the function it does its quiet work in.
+    pub rests_in: &'static str,
+}
+
+impl Workload {
+    /// `tests/workloads/<name>.c`, with frame pointers.
+    ///
+    /// # Errors
+    /// There is no C compiler, or it refuses.
+    pub fn c(name: &str) -> anyhow::Result<Self> {
+        let (source, control) = (source(&format!("{name}.c")), source("control.h"));
+        let program = built(&format!("{name}-c"), &[&source, &control], |out| {
+            let mut cc = Command::new("cc");
+            cc.args(["-std=gnu11", "-O2", "-g", "-fno-omit-frame-pointer"])
+                .args(["-Wall", "-Wextra", "-Werror", "-o"])
+                .args([out, &source]);
+            cc
+        })?;
+        Ok(Self::new(program, "spin_in_c", "quiet_work_in_c"))
+    }
+
+    /// `tests/workloads/spin.rs`, with frame pointers.
+    ///
+    /// # Errors
+    /// rustc is missing or refuses.
+    pub fn rust_spin() -> anyhow::Result<Self> {
+        let source = source("spin.rs");
+        let program = built("spin-rust", &[&source], |out| {
+            let mut rustc = Command::new("rustc");
+            rustc
+                .args(["--edition=2024", "-O", "-g", "-C", "force-frame-pointers=yes", "-o"])
+                .args([out, &source]);
+            rustc
+        })?;
+        Ok(Self::new(program, "spin_in_rust", "quiet_work_in_rust"))
+    }
+
+    /// `tests/workloads/spin.go`; Go keeps frame pointers always.
+    ///
+    /// # Errors
+    /// Go is missing or refuses.
+    pub fn go_spin() -> anyhow::Result<Self> {
+        let source = source("spin.go");
+        let program = built("spin-go", &[&source], |out| {
+            let mut go = Command::new("go");
+            go.args(["build", "-o"]).args([out, &source]).env("GOFLAGS", "-mod=mod");
+            go
+        })?;
+        Ok(Self::new(program, "main.spinInGo", "main.quietWorkInGo"))
+    }
+
+    /// `tests/workloads/spin.py` under the interpreter that `python3` stands for. It is found once:
+    /// `python3` may be a shell script that looks for it each time.
+    ///
+    /// # Errors
+    /// There is no Python.
+    pub fn python_spin() -> anyhow::Result<Self> {
+        let output = Command::new("python3")
+            .args(["-c", "import os, sys; print(os.path.realpath(sys.executable))"])
+            .stdin(Stdio::null())
+            .output()
+            .context("running python3: is it installed?")?;
+        anyhow::ensure!(output.status.success(), "python3 does not run: {output:?}");
+        let program = PathBuf::from(String::from_utf8(output.stdout)?.trim());
+        let mut workload = Self::new(program, "_PyEval_EvalFrameDefault", "_PyEval");
+        workload.arguments = vec!["-u".into(), source("spin.py").into()];
+        Ok(workload)
+    }
+
+    fn new(program: PathBuf, spins_in: &'static str, rests_in: &'static str) -> Self {
+        Self { program, arguments: Vec::new(), spins_in, rests_in }
+    }
+
+    /// The command that runs it, listening on a pipe.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).stdin(Stdio::piped());
+        command
+    }
+}
+
+fn source(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads").join(name)
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    path.metadata().and_then(|meta| meta.modified()).ok()
+}
+
+/// Builds into the target folder unless what is there is newer than every source.
+fn built(
+    name: &str,
+    sources: &[&PathBuf],
+    compiler: impl FnOnce(&PathBuf) -> Command,
+) -> anyhow::Result<PathBuf> {
+    let _one = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
+    let dir = target_profile_dir()?.join("workloads");
+    std::fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+    let program = dir.join(name);
+    let newest = sources.iter().filter_map(|source| modified(source)).max();
+    if modified(&program) > newest && newest.is_some() {
+        return Ok(program);
+    }
+    // Under another name until it is whole: a build that was interrupted must not look finished.
+    let unfinished = dir.join(format!("{name}.new"));
+    let mut command = compiler(&unfinished);
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("running {command:?}: is the compiler installed?"))?;
+    anyhow::ensure!(
+        output.status.success(),
+        "{command:?} failed:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    std::fs::rename(&unfinished, &program)
+        .with_context(|| format!("renaming {}", unfinished.display()))?;
+    Ok(program)
+}
+
+/// The workloads do what the tests rely on.
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::program::Program;
+    use crate::transcript::eventually;
+
+    /// CPU time of a process so far, in clock ticks.
+    fn ticks(program: &Program) -> anyhow::Result<u64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", program.pid()))?;
+        let (_, after) = stat.rsplit_once(") ").context("a stat without a name")?;
+        // utime and stime: fields 14 and 15, where the state behind the name is field 3.
+        let fields = after.split(' ').skip(11).take(2);
+        Ok(fields.filter_map(|field| field.parse::<u64>().ok()).sum())
+    }
+
+    #[test]
+    fn each_language_spins_when_told_and_only_then() -> anyhow::Result<()> {
+        let _machine = crate::machine::alone();
+        let spinners = [
+            Workload::c("spin")?,
+            Workload::rust_spin()?,
+            Workload::go_spin()?,
+            Workload::python_spin()?,
+        ];
+        for workload in spinners {
+            let mut program = Program::start(&workload, None)?;
+            // Its own pace on a busy machine is unknown; that it goes on without end is not.
+            let before = ticks(&program)?;
+            program.ask("spin", "spinning")?;
+            let spent = || ticks(&program).ok().filter(|&now| now > before + 30);
+            eventually("0.3 s of CPU time", spent).with_context(|| format!("{workload:?}"))?;
+            program.ask("rest", "resting")?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_shares_are_seventy_twenty_ten() -> anyhow::Result<()> {
+        let _machine = crate::machine::alone();
+        let mut program = Program::start(&Workload::c("shares")?, None)?;
+        eventually("0.5 s of CPU time", || ticks(&program).ok().filter(|&now| now > 50))?;
+        let line = program.ask("report", "shares ")?;
+        let shares = line.split(' ').skip(1).filter_map(|part| part.split_once('='));
+        let percents: Vec<f64> = shares.filter_map(|(_, percent)| percent.parse().ok()).collect();
+        assert_eq!(percents.len(), 3, "{line}");
+        for (got, wanted) in percents.iter().zip([70.0, 20.0, 10.0]) {
+            assert!((got - wanted).abs() < 1.0, "{line}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_thousand_threads_live_until_they_are_released() -> anyhow::Result<()> {
+        let mut program = Program::start(&Workload::c("threads")?, None)?;
+        let tasks = format!("/proc/{}/task", program.pid());
+        let count = || fs::read_dir(&tasks).map(|entries| entries.count()).unwrap_or(0);
+        program.ask("create 1000", "created 1000")?;
+        assert_eq!(count(), 1001);
+        program.ask("release", "released")?;
+        eventually("one thread is left", || (count() == 1).then_some(()))
+    }
+
+    #[test]
+    fn the_memory_script_is_the_same_every_time() -> anyhow::Result<()> {
+        let mut program = Program::start(&Workload::c("memory")?, None)?;
+        let first = program.ask("script", "asked ")?;
+        assert!(first.contains("failed=7 surprises=0"), "{first}");
+        assert_eq!(program.ask("script", "asked ")?, first);
+        assert!(program.ask("touch 8", "asked ")?.contains("mmap_bytes=8388608"));
+        Ok(())
+    }
+
+    #[test]
+    fn churn_ends_every_process_it_starts() -> anyhow::Result<()> {
+        let mut program = Program::start(&Workload::c("churn")?, None)?;
+        program.ask("churn 20 1", "churned 20")?;
+        Ok(())
+    }
+}
