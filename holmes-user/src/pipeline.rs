@@ -10,6 +10,7 @@
 
 mod desk;
 mod live;
+mod os_signals;
 mod record;
 mod recorder;
 mod replay;

@@ -112,8 +112,9 @@ fn ctrl_c_keeps_what_was_recorded() -> anyhow::Result<()> {
     let mut record = std::process::Command::new(command::recorder_binary()?);
     record.args(["record", "-d", "1h", "-p", &scene.program.pid().to_string(), "-o"]).arg(&file);
     let record = Program::spawn(record)?;
-    // Longer than it takes to start on a busy machine; too short only makes the profile empty.
-    std::thread::sleep(std::time::Duration::from_secs(4));
+    record.hear_error("recording")?;
+    // Some samples; too short only makes the profile empty.
+    std::thread::sleep(std::time::Duration::from_secs(2));
     record.signal(libc::SIGINT)?;
     record.finish(holmes_tests::transcript::HANG_GUARD)?.expect_code(0)?;
     let profile = ProfileView::read(&file)?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, ensure};
 use holmes_tests::cgroup::TestCgroup;
+use holmes_tests::confine::Confinement;
 use holmes_tests::machine;
 use holmes_tests::metrics::Metrics;
 use holmes_tests::program::Program;
@@ -20,6 +21,11 @@ const SAME: [(&str, &str); 5] = [
 ];
 
 type Counts = BTreeMap<String, i64>;
+
+/// The system-call tracepoints need tracefs.
+fn traced() -> Confinement {
+    Confinement::default().with_tracefs()
+}
 
 /// The line `asked name=number ...`.
 fn asked(line: &str) -> anyhow::Result<Counts> {
@@ -47,7 +53,7 @@ fn every_byte_asked_for_is_counted_and_what_failed_is_not() -> anyhow::Result<()
     let cgroup = TestCgroup::new()?;
     let name = cgroup.name();
     let mut program = Program::start(&Workload::c("memory")?, Some(&cgroup))?;
-    let recorder = Setup::no_rules().cgroup(&cgroup).start()?;
+    let recorder = Setup::no_rules().cgroup(&cgroup).confined(traced()).start()?;
     // The program is quiet here, so a page that is a moment old is as good as a new one.
     let before = counted(&recorder.metrics()?, &name);
     let asked = asked(&program.ask("script", "asked ")?)?;
@@ -95,7 +101,7 @@ fn a_rise_of_memory_leaves_who_mapped_it() -> anyhow::Result<()> {
     let cgroup = TestCgroup::new()?;
     let mut program = Program::start(&Workload::c("memory")?, Some(&cgroup))?;
     let rule = "memory=min:100,diff:0,abs:0.3,max:0,cooldown:1m";
-    let recorder = Setup::only_rule(rule).cgroup(&cgroup).start()?;
+    let recorder = Setup::only_rule(rule).cgroup(&cgroup).confined(traced()).start()?;
     recorder.wait_for_warm_up();
     // A hundredth of the host: well above the rule, well below what hurts.
     let asked = asked(&program.ask(&format!("touch {}", host_mib()? / 100), "asked ")?)?;

@@ -12,9 +12,8 @@ use holmes_tests::workload::Workload;
 /// A file in which CPU spikes above `min` percent fire.
 fn write(file: &Path, min: f64) -> anyhow::Result<()> {
     let text = format!(
-        "[rules.cpu]\nmin = {min:.3}\ndiff = 25\nabs = 0\ncooldown = \"1s\"\n\
-         [rules.memory]\nmin = 100\ndiff = 0\nabs = 0\n\
-         [rules.threads]\nmin = 100000\ndiff = 0\nabs = 0\n"
+        "[rules]\nmemory = \"off\"\nthreads = \"off\"\n\
+         [rules.cpu]\nmin = {min:.3}\ndiff = 25\nabs = 0\ncooldown = \"1s\"\n"
     );
     Ok(std::fs::write(file, text)?)
 }

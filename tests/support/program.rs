@@ -102,6 +102,14 @@ impl Program {
         self.hear(answer)
     }
 
+    /// Waits for a line of standard error that holds `pattern`.
+    ///
+    /// # Errors
+    /// It does not come; the error shows what came.
+    pub fn hear_error(&self, pattern: &str) -> anyhow::Result<String> {
+        Ok(self.stderr.wait_for(pattern, 0, HANG_GUARD)?.1)
+    }
+
     /// Sends it a signal.
     ///
     /// # Errors

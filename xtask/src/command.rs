@@ -28,7 +28,10 @@ const OUTER_CARGO: [&str; 10] = [
 
 /// The command as a person would type it.
 pub fn shown(command: &Command) -> String {
-    let mut line = command.get_program().to_string_lossy().into_owned();
+    let program = Path::new(command.get_program());
+    // Which cargo it is, of all that rustup has, is no news to the reader.
+    let is_cargo = program.file_name().is_some_and(|name| name == "cargo");
+    let mut line = if is_cargo { "cargo".into() } else { program.display().to_string() };
     for argument in command.get_args() {
         line.push(' ');
         line.push_str(&argument.to_string_lossy());

@@ -3,7 +3,7 @@
 //! # Layout
 //! - [`ebpf`]: builds the kernel probes from source, or checks the committed ones;
 //! - [`run`]: builds the recorder and runs it on the whole host;
-//! - [`test`]: everything this machine can test, and what it could not;
+//! - [`mod@test`]: everything this machine can test, and what it could not;
 //! - [`tidy`]: the rules about the sources that no compiler knows;
 //! - [`demo`]: a service that spikes, and the incident it leaves;
 //! - [`install`]: finds or installs the tools that the tasks need;

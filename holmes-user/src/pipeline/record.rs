@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tracing::{error, info, warn};
 
 use super::live::Live;
+use super::os_signals::{OsSignal, OsSignals};
 use super::{advice, balance};
 use crate::capture::{CaptureSettings, FlightRecorder, Input, Start};
 use crate::collect::{Nanos, clock};
@@ -28,6 +29,15 @@ const MARGIN: Duration = Duration::from_secs(10);
 /// # Errors
 /// If the target does not exist, the kernel refuses, or the file cannot be written.
 pub fn run(settings: RecordSettings) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the event loop")?;
+    runtime.block_on(record(&settings))
+}
+
+async fn record(settings: &RecordSettings) -> anyhow::Result<()> {
+    let mut signals = OsSignals::listen()?;
     // A file that cannot be written should be known before the time is spent.
     let mut output = Output::open(&settings.output)?;
     let mut live = Live::open(&settings.probes)?;
@@ -51,7 +61,9 @@ pub fn run(settings: RecordSettings) -> anyhow::Result<()> {
     };
     let (from, from_unix_ns) = (start.time, start.unix_ns);
     let mut flight = FlightRecorder::new(start);
-    watch(&mut live, &mut flight, &settings, from)?;
+    watch(&mut live, &mut flight, settings, from, &mut signals).await;
+    // While names are looked up another Ctrl-C ends the process at once.
+    signals.leave();
     live.probes.detach();
     live.drain_all(|attributed| {
         // What becomes of it is counted in the window.
@@ -91,51 +103,34 @@ pub fn run(settings: RecordSettings) -> anyhow::Result<()> {
 }
 
 /// Collects until the time is over, or somebody interrupts: then what there is counts.
-fn watch(
+async fn watch(
     live: &mut Live,
     flight: &mut FlightRecorder,
     settings: &RecordSettings,
     from: Nanos,
-) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the event loop")?;
+    signals: &mut OsSignals,
+) {
     let end = from.plus(settings.duration);
     let progress = progress(settings);
-    runtime.block_on(async {
-        let mut terminate =
-            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-                .context("cannot listen to signals")?;
-        let mut tick = tokio::time::interval(Duration::from_millis(DRAIN_INTERVAL_MS));
-        loop {
-            tokio::select! {
-                _ = tick.tick() => {}
-                result = tokio::signal::ctrl_c() => {
-                    result.context("cannot listen to signals")?;
-                    break;
-                }
-                _ = terminate.recv() => break,
-            }
-            live.drain(|attributed| {
-                // What becomes of it is counted in the window.
-                let _ = flight.observe(attributed);
-            });
-            let now = clock::monotonic();
-            progress.set_position(now.since(from).as_millis() as u64);
-            if now >= end {
+    let mut tick = tokio::time::interval(Duration::from_millis(DRAIN_INTERVAL_MS));
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            signal = signals.next() => if signal == OsSignal::End {
                 break;
-            }
+            },
         }
-        progress.finish_and_clear();
-        // A second Ctrl-C, while names are looked up, ends the process as if nobody listened.
-        tokio::spawn(async {
-            if tokio::signal::ctrl_c().await.is_ok() {
-                std::process::exit(130);
-            }
+        live.drain(|attributed| {
+            // What becomes of it is counted in the window.
+            let _ = flight.observe(attributed);
         });
-        Ok(())
-    })
+        let now = clock::monotonic();
+        progress.set_position(now.since(from).as_millis() as u64);
+        if now >= end {
+            break;
+        }
+    }
+    progress.finish_and_clear();
 }
 
 /// A bar for a person at a terminal, nothing otherwise.

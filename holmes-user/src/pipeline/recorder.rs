@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 
 use super::desk::{Desk, Done};
 use super::live::{Live, PROC};
+use super::os_signals::{OsSignal, OsSignals};
 use super::tap::Tap;
 use super::{advice, balance};
 use crate::capture::{CaptureSettings, FlightRecorder, Incident, Input, Start};
@@ -27,10 +28,6 @@ use crate::settings::RecorderSettings;
 use crate::signals::{SampledCpu, SignalReader, Target};
 use crate::store::{IncidentStore, ProbeOff};
 use crate::symbolize::NameStats;
-
-mod os_signals;
-
-use os_signals::{OsSignal, OsSignals};
 
 /// How long the recorder stays after it was told to end, for incidents under way.
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -333,7 +330,7 @@ impl Recorder {
                 for key in &reloaded.needs_restart {
                     warn!("{key} has changed in {}: needs a restart", reload.file().display());
                 }
-                info!("{} was read again", reload.file().display());
+                info!("reloaded {}", reload.file().display());
                 self.store.set_retention(reloaded.tunables.retention);
                 self.feed(Input::Reload(CaptureSettings::from(&reloaded.tunables)));
                 self.settings.tunables = reloaded.tunables;

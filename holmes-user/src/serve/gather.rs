@@ -50,7 +50,9 @@ pub struct Gathered<'a> {
 impl Gathered<'_> {
     /// As it is shown.
     pub fn snapshot(&self) -> Snapshot {
-        let samples = self.totals.samples_kept();
+        // What the window evicts early had been reported: a counter cannot take that back, so it is
+        // shown among the drops.
+        let samples = self.totals.samples.clone();
         Snapshot {
             samples: StreamTotals {
                 taken: samples.taken,
@@ -142,6 +144,7 @@ impl Gathered<'_> {
         drops.extend(
             [
                 ("program_recursion", misses),
+                ("window_evicted", self.totals.window.evicted_later.cpu),
                 ("process_maps_unreadable", self.processes.maps_failed),
                 ("executable_unreadable", self.processes.files_unreadable),
                 ("incident_queue_full", self.desk_full),

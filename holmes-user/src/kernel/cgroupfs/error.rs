@@ -29,7 +29,11 @@ pub enum CgroupfsError {
         path: PathBuf,
     },
     /// There is no such cgroup.
-    #[error("no cgroup {path:?} below {}{}", .looked_in.join(", "), hint(.near))]
+    #[error(
+        "the cgroup {path:?} does not exist below {}{}",
+        .looked_in.join(", "),
+        hint(.near)
+    )]
     NotFound {
         /// What was asked for.
         path: PathBuf,

@@ -188,10 +188,10 @@ fn a_wrong_path_says_what_to_do() {
         ("/payment".into(), "near it: ", "memory/payments"),
         (tree.point("payments"), "near it: ", "memory/payments"),
         (tree.point("memory/paymnets"), "near it: ", "memory/payments"),
-        ("/nothing-like-it".into(), "no cgroup", "find /sys/fs/cgroup"),
+        ("/nothing-like-it".into(), "does not exist", "find /sys/fs/cgroup"),
         (tree.point("plain"), "is not a cgroup", "memory"),
         (tree.point("systemd/payments"), "name=systemd", "memory"),
-        ("../plain".into(), "no cgroup", "find /sys/fs/cgroup"),
+        ("../plain".into(), "does not exist", "find /sys/fs/cgroup"),
     ];
     for (path, expect, next) in cases {
         let message = tree.locate(&path).unwrap_err().to_string();

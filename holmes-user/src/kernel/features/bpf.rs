@@ -22,12 +22,8 @@ const TASK_PT_REGS: Release = Release::new(5, 15);
 /// may hold, where `CONFIG_HARDENED_USERCOPY` is on.
 const DEADLOCK: std::ops::Range<Release> = Release::new(5, 19)..Release::new(6, 1);
 
-/// Tracepoints whose arguments are read by type: `btf_trace_NAME` is the type of their handlers.
-const TRACEPOINTS: [&str; 5] =
-    ["sched_process_fork", "sched_process_exec", "sched_process_exit", "sys_enter", "sys_exit"];
-
-/// The kernel's function that trampolines call on entry: built in where fentry works.
-const TRAMPOLINE: &str = "__bpf_tramp_enter";
+/// Raw tracepoints that probes attach to: `btf_trace_NAME` is the type of their handlers.
+const TRACEPOINTS: [&str; 3] = ["task_newtask", "sched_process_exec", "sched_process_exit"];
 
 pub(super) fn findings(
     roots: &Roots,
@@ -139,22 +135,15 @@ fn types(roots: &Roots) -> Vec<Finding> {
             !has(&btf, &format!("btf_trace_{name}"), |kind| matches!(kind, Type::Typedef(_)))
         })
         .collect();
-    let (name, enables) = ("BTF tracepoints", "threads and memory calls by stack");
+    let (name, enables) = ("task tracepoints", "threads and processes by stack");
     let hooks = if tracepoints.is_empty() {
         Finding::ok(name, enables, "all there")
     } else {
         Finding::degraded(name, enables, format!("without {}", tracepoints.join(", ")))
-            .fix("use a kernel of 5.5 or later with CONFIG_FTRACE_SYSCALLS=y")
-    };
-    let (name, enables) = ("fentry", "the cheapest way to watch kernel functions");
-    let fentry = if has(&btf, TRAMPOLINE, |kind| matches!(kind, Type::Func(_))) {
-        Finding::ok(name, enables, "trampolines are built in")
-    } else {
-        Finding::degraded(name, enables, "no trampolines; tracepoints are used instead")
-            .fix("use a kernel of 5.5 or later with CONFIG_BPF_JIT=y and CONFIG_FUNCTION_TRACER=y")
+            .fix("use a kernel with CONFIG_TRACEPOINTS=y")
     };
     let detail = path.display().to_string();
-    vec![Finding::ok("BTF", "cgroup filters, memory and thread probes", detail), hooks, fentry]
+    vec![Finding::ok("BTF", "cgroup filters, ids of new threads, heap growth", detail), hooks]
 }
 
 fn has(btf: &Btf, name: &str, kind: impl Fn(&Type) -> bool) -> bool {

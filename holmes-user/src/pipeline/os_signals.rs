@@ -1,4 +1,4 @@
-//! What the recorder is told by signals.
+//! What the program is told by signals.
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -14,7 +14,7 @@ pub(super) enum OsSignal {
     End,
 }
 
-/// The signals that the recorder listens to.
+/// The signals that are listened to.
 pub(super) struct OsSignals {
     hangup: Signal,
     user: Signal,
@@ -41,6 +41,14 @@ impl OsSignals {
             _ = self.user.recv() => OsSignal::Trigger,
             _ = self.terminate.recv() => OsSignal::End,
             _ = self.interrupt.recv() => OsSignal::End,
+        }
+    }
+
+    /// Stops listening: from here on SIGTERM and SIGINT end the process at once.
+    pub(super) fn leave(self) {
+        for number in [libc::SIGTERM, libc::SIGINT] {
+            // SAFETY: no handler is installed, the kernel's own action is restored.
+            unsafe { libc::signal(number, libc::SIG_DFL) };
         }
     }
 }
