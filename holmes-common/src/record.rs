@@ -99,7 +99,7 @@ pub const MAX_RECORD_BYTES: usize = HEADER_BYTES + 2 * MAX_FRAMES * size_of::<u6
 
 // The frames follow at once, so the header must end on their alignment and hold no padding.
 const _: () = assert!(HEADER_BYTES == 72);
-const _: () = assert!(HEADER_BYTES % align_of::<u64>() == 0);
+const _: () = assert!(HEADER_BYTES.is_multiple_of(align_of::<u64>()));
 const _: () = assert!(core::mem::offset_of!(RecordHeader, time_ns) == 8);
 const _: () = assert!(core::mem::offset_of!(RecordHeader, tgid) == 24);
 const _: () = assert!(core::mem::offset_of!(RecordHeader, user_frames) == 36);

@@ -69,9 +69,8 @@ pub fn pointer(base: u64, offset: u32) -> u64 {
 /// The kernfs node of the current task's cgroup in the watched hierarchy; 0 if it cannot be read.
 #[inline(always)]
 fn cgroup_node() -> u64 {
-    let Offsets {
-        task_cgroups, css_set_subsys, css_set_dfl_cgrp, css_cgroup, cgroup_kn, ..
-    } = OFFSETS.load();
+    let Offsets { task_cgroups, css_set_subsys, css_set_dfl_cgrp, css_cgroup, cgroup_kn, .. } =
+        OFFSETS.load();
     // SAFETY: no argument, always allowed in a tracing program.
     let task = unsafe { bpf_get_current_task() };
     let css_set = pointer(task, task_cgroups);

@@ -45,14 +45,6 @@ pub fn sched_process_exit(ctx: RawTracePointContext) -> u32 {
 
 #[inline(always)]
 fn send(ctx: &RawTracePointContext, subject: &Subject, slot: Slot, kind: RecordKind) {
-    Report {
-        stream: Stream::Tasks,
-        slot,
-        kind,
-        flags: 0,
-        stacks: Stacks::None,
-        value: 0,
-        aux: 0,
-    }
-    .send(ctx.as_ptr(), subject);
+    Report { stream: Stream::Tasks, slot, kind, flags: 0, stacks: Stacks::None, value: 0, aux: 0 }
+        .send(ctx.as_ptr(), subject);
 }

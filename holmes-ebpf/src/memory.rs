@@ -4,8 +4,7 @@
 //! counts when it has succeeded. A failed call changes nothing and is not counted.
 
 use aya_ebpf::{
-    EbpfContext, helpers::bpf_get_current_pid_tgid, macros::tracepoint,
-    programs::TracePointContext,
+    EbpfContext, helpers::bpf_get_current_pid_tgid, macros::tracepoint, programs::TracePointContext,
 };
 use holmes_common::{
     counter::{CgroupTotals, Counter, Stream},

@@ -1,3 +1,5 @@
+//! What a profile of made-up stacks looks like to its readers: pprof, and our own validator.
+
 use std::process::{Command, Output};
 
 use proptest::prelude::*;

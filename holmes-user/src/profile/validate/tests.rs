@@ -1,3 +1,5 @@
+//! Each thing that must hold of a profile, broken once.
+
 use super::super::About;
 use super::super::proto::{Label, Line, Location, Mapping, Profile, Sample, ValueType};
 use super::super::testing::made;

@@ -1,3 +1,5 @@
+//! Excerpts of symbol tables: what is written is read back, and broken ones do no harm.
+
 use std::io::Write;
 
 use blazesym::symbolize::source::{Elf, Source};

@@ -1,3 +1,5 @@
+//! Names of real code: our own functions, other processes, and files that lie.
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Seek, Write};
