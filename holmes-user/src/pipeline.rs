@@ -50,8 +50,12 @@ fn advice(losses: &Losses) -> Option<&'static str> {
     }
 }
 
-/// The host's name, for incidents; empty where it has none.
+/// The host's name, for incidents; empty where it has none. In a pod the kernel's is the pod's, and
+/// the manifest hands in the node's.
 fn host_name() -> String {
+    if let Some(node) = std::env::var("NODE_NAME").ok().filter(|name| !name.is_empty()) {
+        return node;
+    }
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .map(|name| name.trim().to_owned())
         .unwrap_or_default()

@@ -25,14 +25,13 @@ pub fn show(folder: &Path) -> Result<()> {
         serde_json::from_str(&text).with_context(|| format!("in {}", file.display()))?;
     println!("{}", listing(folder)?);
     println!("{}", summary(&document));
+    println!("  what changed at the onset, by function\n{}", movers(&document));
     let (base, profile) = (folder.join("cpu.base.pb.gz"), folder.join("cpu.pb.gz"));
     if command::find("go").is_some() {
         let mut pprof = command::of("go", &["tool", "pprof", "-top"]);
         pprof.arg(format!("-nodecount={TOP}")).arg("-base").arg(&base).arg(&profile);
         println!("$ go tool pprof -top -nodecount={TOP} -base cpu.base.pb.gz cpu.pb.gz");
         println!("{}", command::output(&mut pprof)?);
-    } else {
-        println!("{}", movers(&document));
     }
     println!("The incident stays in {}", folder.display());
     Ok(())
@@ -95,18 +94,18 @@ fn summary(document: &Value) -> String {
     })
 }
 
-/// The functions that changed most, where there is no pprof to show more.
+/// The functions that changed most, as the document has them: CPU time in percent of one CPU.
 fn movers(document: &Value) -> String {
-    let mut text = String::from("  before/s   since/s  function\n");
+    let mut text = String::from(
+        "  own CPU time       with what it calls\n    before    since    before    since\n",
+    );
     for mover in document["movers"].as_array().into_iter().flatten().take(TOP) {
-        let rate = |key: &str| mover[key].as_f64().unwrap_or(0.0);
-        let _ = writeln!(
-            text,
-            "{:>10.1} {:>9.1}  {}",
-            rate("before_per_second"),
-            rate("during_per_second"),
-            shown(&mover["function"])
-        );
+        for key in ["self_before", "self_during", "total_before", "total_during"] {
+            // Nanoseconds of CPU time in a second.
+            let nanoseconds = mover[format!("{key}_per_second")].as_f64().unwrap_or(0.0);
+            let _ = write!(text, "  {:>5.1} %", nanoseconds / 1e7);
+        }
+        let _ = writeln!(text, "   {}", shown(&mover["function"]));
     }
     text
 }
@@ -135,7 +134,11 @@ mod tests {
             "window": {"start": "a", "onset": "b", "trigger": "c", "end": "d",
                        "duration_seconds": 15.0},
             "samples": {"taken": 10, "reported": 8, "lost": {"ring_full": 1, "window_full": 1}},
-            "movers": [{"function": "spin", "before_per_second": 0.0, "during_per_second": 9.5}],
+            "movers": [{
+                "function": "spin", "self_before_per_second": 0.0,
+                "self_during_per_second": 9.5e8, "total_before_per_second": 1e6,
+                "total_during_per_second": 1e9,
+            }],
         })
     }
 
@@ -151,14 +154,14 @@ mod tests {
         ] {
             assert!(text.contains(part), "no `{part}` in\n{text}");
         }
-        assert!(movers(&document()).contains("0.0       9.5  spin"));
+        assert!(movers(&document()).contains("0.0 %   95.0 %    0.1 %  100.0 %   spin"));
     }
 
     #[test]
     fn missing_fields_are_shown_as_missing() {
         let text = summary(&serde_json::json!({}));
         assert!(text.contains("signal     - at - -"), "{text}");
-        assert_eq!(movers(&serde_json::json!({})).lines().count(), 1);
+        assert_eq!(movers(&serde_json::json!({})).lines().count(), 2);
     }
 
     #[test]

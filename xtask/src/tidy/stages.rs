@@ -24,7 +24,7 @@ const IMPURE: [&str; 5] = ["std::fs", "std::net", "Instant::now", "SystemTime::n
 /// Plain values that `cli` fills in and every stage may be given.
 const SHARED: &str = "settings";
 
-/// Wires the stages; imported by none.
+/// Wires the stages: `pipeline.rs` and the files of its folder; imported by none.
 const PIPELINE: &str = "pipeline";
 
 /// Reads the command line; imported by none, not even by `pipeline`.
@@ -181,6 +181,9 @@ mod tests {
         assert_eq!(found("holmes-user/src/store/mod.rs", "use crate::pipeline::X;\n"), [1]);
         assert_eq!(found("holmes-user/src/pipeline.rs", "use crate::{store, cli};\n"), [1]);
         assert_eq!(found("holmes-user/src/pipeline.rs", "use crate::{store, kernel};\n"), NOTHING);
+        let live = "holmes-user/src/pipeline/live.rs";
+        assert_eq!(found(live, "use crate::{store, pipeline::balance};\n"), NOTHING);
+        assert_eq!(found(live, "use crate::cli;\n"), [1]);
         assert_eq!(
             found("holmes-user/src/kernel/mod.rs", "use crate::settings::Watch;\n"),
             NOTHING
