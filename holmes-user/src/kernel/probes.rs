@@ -134,6 +134,8 @@ impl Probes {
         let layout = LayoutPod(tracefs::syscall_layout().unwrap_or(SyscallLayout::USUAL));
         let mut loader = EbpfLoader::new();
         loader
+            // No probe has relocations against the kernel's types: let go of aya's copy of them.
+            .btf(None)
             .override_global("TARGET_MODE", &mode, true)
             .override_global("CGROUP_SUBSYS", &subsystem, true)
             .override_global("RECORDER_TGID", &recorder, true)

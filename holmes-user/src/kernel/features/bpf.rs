@@ -1,13 +1,12 @@
 //! Findings about loading probes: the kernel's age, its type information, BPF itself.
 
 use std::fs::File;
-use std::io::Read;
-
-use btf_rs::{Btf, Type};
+use std::io::{ErrorKind, Read};
 
 use super::answers::Answers;
 use super::finding::Finding;
 use super::{MAX_BYTES, Roots, read};
+use crate::kernel::btf::{Kind, Types};
 use crate::kernel::capabilities::{Held, MEMLOCK_FREE};
 use crate::kernel::release::Release;
 use caps::Capability;
@@ -22,7 +21,7 @@ const TASK_PT_REGS: Release = Release::new(5, 15);
 /// may hold, where `CONFIG_HARDENED_USERCOPY` is on.
 const DEADLOCK: std::ops::Range<Release> = Release::new(5, 19)..Release::new(6, 1);
 
-/// Raw tracepoints that probes attach to: `btf_trace_NAME` is the type of their handlers.
+/// Raw tracepoints that probes attach to.
 const TRACEPOINTS: [&str; 3] = ["task_newtask", "sched_process_exec", "sched_process_exit"];
 
 pub(super) fn findings(
@@ -113,14 +112,12 @@ fn types(roots: &Roots) -> Vec<Finding> {
     let path = roots.sys.join("kernel/btf/vmlinux");
     let enables = "cgroup filters, memory and thread probes";
     let rebuild = "use a kernel with CONFIG_DEBUG_INFO_BTF=y (every current distribution's)";
-    let bytes = File::open(&path).and_then(|file| {
-        let mut bytes = Vec::new();
-        // 6 MiB is usual; a kernel with everything built in stays below 32.
-        file.take(8 * MAX_BYTES).read_to_end(&mut bytes).map(|_| bytes)
-    });
-    let btf = match bytes.map(|bytes| Btf::from_bytes(&bytes)) {
-        Ok(Ok(btf)) => btf,
-        Ok(Err(error)) => {
+    // `btf_trace_NAME` is the type of a raw tracepoint's handlers.
+    let handlers = TRACEPOINTS.map(|name| (name, format!("btf_trace_{name}")));
+    let wanted: Vec<&str> = handlers.iter().map(|(_, handler)| handler.as_str()).collect();
+    let types = match Types::read(&path, &wanted) {
+        Ok(types) => types,
+        Err(error) if error.kind() == ErrorKind::Other => {
             let detail = format!("{} is not understood: {error}", path.display());
             return vec![Finding::missing("BTF", enables, detail).fix(rebuild)];
         }
@@ -129,11 +126,10 @@ fn types(roots: &Roots) -> Vec<Finding> {
             return vec![Finding::missing("BTF", enables, detail).fix(rebuild)];
         }
     };
-    let tracepoints: Vec<_> = TRACEPOINTS
-        .into_iter()
-        .filter(|name| {
-            !has(&btf, &format!("btf_trace_{name}"), |kind| matches!(kind, Type::Typedef(_)))
-        })
+    let tracepoints: Vec<_> = handlers
+        .iter()
+        .filter(|(_, handler)| !types.has(Kind::Typedef, handler))
+        .map(|(name, _)| *name)
         .collect();
     let (name, enables) = ("task tracepoints", "threads and processes by stack");
     let hooks = if tracepoints.is_empty() {
@@ -144,11 +140,6 @@ fn types(roots: &Roots) -> Vec<Finding> {
     };
     let detail = path.display().to_string();
     vec![Finding::ok("BTF", "cgroup filters, ids of new threads, heap growth", detail), hooks]
-}
-
-fn has(btf: &Btf, name: &str, kind: impl Fn(&Type) -> bool) -> bool {
-    // An unknown name is an error of this library, and a plain "no" here.
-    btf.resolve_types_by_name(name).is_ok_and(|found| found.iter().any(kind))
 }
 
 fn jit(roots: &Roots) -> Finding {

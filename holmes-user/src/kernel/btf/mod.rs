@@ -1,28 +1,45 @@
 //! Struct offsets and enum values of the running kernel, from its own type information.
 //!
-//! Format: <https://docs.kernel.org/bpf/btf.html>.
+//! # Layout
+//! - `types`: the reader of the format;
+//! - `error`: why it does not understand.
+//!
+//! Must not: load anything into the kernel.
+
+mod error;
+mod types;
 
 use std::io;
 use std::path::Path;
 
-use btf_rs::{Btf, Type};
 use holmes_common::globals::{NO_OFFSET, Offsets};
+
+pub(super) use self::types::{Kind, Types};
 
 /// Where the kernel keeps its type information.
 pub(super) const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
-/// Anonymous structs nest two or three deep in the kernel; a cycle would be nonsense.
-const MAX_NESTING: usize = 8;
+/// The types that questions are asked about.
+const WANTED: [&str; 7] = [
+    "task_struct",
+    "mm_struct",
+    "css_set",
+    "cgroup_subsys_state",
+    "cgroup",
+    "kernfs_node",
+    SUBSYSTEMS,
+];
+
+/// The enum of cgroup controllers.
+const SUBSYSTEMS: &str = "cgroup_subsys_id";
 
 /// The running kernel's types.
-pub(super) struct KernelTypes(Btf);
+pub(super) struct KernelTypes(Types);
 
 impl KernelTypes {
     /// Reads the types of the running kernel.
     pub(super) fn read() -> io::Result<Self> {
-        // Tell "not there" and "not allowed" apart before the parser sees it.
-        std::fs::File::open(VMLINUX)?;
-        Btf::from_file(Path::new(VMLINUX)).map(Self).map_err(io::Error::other)
+        Types::read(Path::new(VMLINUX), &WANTED).map(Self)
     }
 
     /// Everything the probes chase pointers through. What is absent is [`NO_OFFSET`].
@@ -45,56 +62,16 @@ impl KernelTypes {
 
     /// The index of a controller in `css_set.subsys`.
     pub(super) fn controller_index(&self, controller: &str) -> Option<u32> {
-        let wanted = format!("{controller}_cgrp_id");
-        let count = "CGROUP_SUBSYS_COUNT";
-        let types = self.0.resolve_types_by_name("cgroup_subsys_id").ok()?;
-        let members = types.into_iter().find_map(|kind| match kind {
-            Type::Enum(members) => Some(members),
-            _ => None,
-        })?;
-        let value = |name: &str| {
-            members
-                .members
-                .iter()
-                .find(|member| self.0.resolve_name(*member).is_ok_and(|found| found == name))
-                .map(btf_rs::EnumMember::val)
-        };
-        value(&wanted).filter(|index| value(count).is_some_and(|count| *index < count))
+        let value = |name: &str| self.0.enum_value(SUBSYSTEMS, name);
+        let index = value(&format!("{controller}_cgrp_id"))?;
+        let count = value("CGROUP_SUBSYS_COUNT")?;
+        u32::try_from(index).ok().filter(|_| index < count)
     }
 
     /// The offset in bytes of the first of `names` that the struct has.
     fn offset(&self, structure: &str, names: &[&str]) -> u32 {
-        let Ok(types) = self.0.resolve_types_by_name(structure) else {
-            return NO_OFFSET;
-        };
-        types
-            .iter()
-            .filter_map(|kind| match kind {
-                Type::Struct(found) => Some(found),
-                _ => None,
-            })
-            .find_map(|found| names.iter().find_map(|name| self.member(found, name, 0)))
-            .unwrap_or(NO_OFFSET)
-    }
-
-    /// Looks for a member in a struct or union and in the anonymous ones inside it.
-    fn member(&self, structure: &btf_rs::Struct, name: &str, depth: usize) -> Option<u32> {
-        if depth > MAX_NESTING {
-            return None;
-        }
-        structure.members.iter().find_map(|member| {
-            let own = member.bit_offset() / 8;
-            match self.0.resolve_name(member).unwrap_or_default().as_str() {
-                found if found == name => Some(own),
-                "" => match self.0.resolve_chained_type(member).ok()? {
-                    Type::Struct(inner) | Type::Union(inner) => {
-                        self.member(&inner, name, depth + 1).map(|offset| own + offset)
-                    }
-                    _ => None,
-                },
-                _ => None,
-            }
-        })
+        let offset = |name| self.0.member_offset(structure, name);
+        names.iter().copied().find_map(offset).unwrap_or(NO_OFFSET)
     }
 }
 
