@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use holmes_common::limits::DRAIN_INTERVAL_MS;
@@ -17,17 +17,21 @@ use super::os_signals::{OsSignal, OsSignals};
 use super::tap::Tap;
 use super::{advice, balance};
 use crate::capture::{CaptureSettings, FlightRecorder, Incident, Input, Start};
-use crate::collect::{CgroupId, clock};
+use crate::collect::{CgroupId, Nanos, clock};
 use crate::kernel::ProbeState;
 use crate::rules::holmes_line;
 use crate::serve::{
-    self, Gathered, Metrics, Readiness, Server, ServerState, Status, TRIGGER_QUEUE, TriggerAnswer,
-    TriggerRequest, TriggerTarget,
+    self, Metrics, REFRESH_QUEUE, Readiness, Server, ServerState, Status, TRIGGER_QUEUE,
+    TriggerAnswer, TriggerRequest, TriggerTarget,
 };
 use crate::settings::RecorderSettings;
 use crate::signals::{SampledCpu, SignalReader, Target};
 use crate::store::{IncidentStore, ProbeOff};
 use crate::symbolize::NameStats;
+
+mod show;
+
+use show::{SHOW_AT_LEAST_EVERY, SHOW_AT_MOST_EVERY};
 
 /// How long the recorder stays after it was told to end, for incidents under way.
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -66,6 +70,8 @@ struct Recorder {
     names: NameStats,
     invalid_profiles: u64,
     metrics: Arc<Metrics>,
+    /// When the metrics were gathered last.
+    shown: Option<Instant>,
     status: Arc<Status>,
 }
 
@@ -99,6 +105,7 @@ impl Recorder {
             names: NameStats::default(),
             invalid_profiles: 0,
             metrics: Arc::new(Metrics::new()?),
+            shown: None,
             status: Arc::new(Status::new()),
             settings,
             live,
@@ -108,14 +115,17 @@ impl Recorder {
 
     async fn run(mut self, server: Option<Server>, mut signals: OsSignals) -> anyhow::Result<()> {
         let (sender, mut triggers) = mpsc::channel(TRIGGER_QUEUE);
+        let (refresher, mut refreshes) = mpsc::channel(REFRESH_QUEUE);
         let (stop_server, stopped) = tokio::sync::oneshot::channel::<()>();
         self.announce(server.as_ref());
+        self.refresh_cgroups(clock::monotonic());
         self.second();
         if let Some(server) = server {
             let state = ServerState {
                 metrics: Arc::clone(&self.metrics),
                 status: Arc::clone(&self.status),
                 triggers: sender.clone(),
+                refreshes: refresher.clone(),
             };
             tokio::spawn(async move {
                 let done = async { drop(stopped.await) };
@@ -133,6 +143,10 @@ impl Recorder {
                 _ = second.tick() => self.second(),
                 _ = read.tick() => self.read_signals(),
                 Some(request) = triggers.recv() => self.answer(request),
+                Some(request) = refreshes.recv() => {
+                    self.show(SHOW_AT_MOST_EVERY);
+                    request.done();
+                }
                 Some(done) = self.desk.done.recv() => self.filed(&done),
                 signal = signals.next() => match signal {
                     OsSignal::Reload => {
@@ -151,7 +165,7 @@ impl Recorder {
         }
         // Nobody serves any more; a server that was not started does not listen either.
         let _ = stop_server.send(());
-        drop(sender);
+        drop((sender, refresher));
         self.end(signals).await;
         Ok(())
     }
@@ -204,7 +218,7 @@ impl Recorder {
         }
     }
 
-    /// What is done each second: counters, clock, cgroups, metrics.
+    /// What is done each second: counters, clock, named cgroups.
     fn second(&mut self) {
         self.status.beat();
         let now = clock::monotonic();
@@ -217,50 +231,30 @@ impl Recorder {
         {
             error!("a cgroup was made again and cannot be followed: {error}");
         }
-        let populated = self.live.attributor.refresh_cgroups(now);
-        self.reader.set_cgroups(&populated);
-        for CgroupId(id) in self.live.attributor.take_removed() {
-            self.live.probes.forget_cgroup(id);
-        }
-        self.show();
+        self.show(SHOW_AT_LEAST_EVERY);
         self.tap.flush();
     }
 
-    fn show(&mut self) {
-        let now = clock::monotonic();
-        let memory: std::collections::BTreeMap<&str, u64> = self
-            .reader
-            .memory()
-            .filter_map(|(target, bytes)| match target {
-                Target::Cgroup { path, .. } => Some((path.as_str(), bytes)),
-                Target::Host | Target::Process { .. } => None,
-            })
-            .collect();
-        let totals = self.flight.totals();
-        let cgroups = self.live.cgroup_totals(now, &memory);
-        let gathered = Gathered {
-            totals: &totals,
-            kernel: &self.live.probes.counts(),
-            probes: self.live.probes.statuses(),
-            programs: &self.live.probes.program_uses(),
-            maps: &self.live.probes.map_uses(cgroups.len()),
-            delivered: &self.live.delivered,
-            processes: self.live.attributor.process_stats(),
-            names: &self.names,
-            store: self.store.counts(),
-            desk_full: self.desk.full,
-            invalid_profiles: self.invalid_profiles,
-            unrecorded_inputs: self.tap.missed,
-            cgroups: &cgroups,
-            tracked: self.reader.targets().count() as u64,
-        };
-        self.metrics.update(&gathered.snapshot());
+    /// Looks which cgroups there are. It reads the whole hierarchy; a cgroup that is new meanwhile
+    /// is looked for when something is first observed in it.
+    fn refresh_cgroups(&mut self, now: Nanos) {
+        let populated = self.live.attributor.refresh_cgroups(now);
+        self.reader.set_cgroups(&populated);
+        let removed = self.live.attributor.take_removed();
+        if !removed.is_empty() {
+            // Their totals are counted before they are forgotten.
+            self.show(Duration::ZERO);
+        }
+        for CgroupId(id) in removed {
+            self.live.probes.forget_cgroup(id);
+        }
     }
 
     fn read_signals(&mut self) {
         // What happened before the reading belongs before it.
         self.drain();
         let now = clock::monotonic();
+        self.refresh_cgroups(now);
         self.sampled.update(self.live.cgroup_samples(now));
         let sampled = &self.sampled;
         let frame = self.reader.read(now, &|target| sampled.since_last(target));

@@ -1,8 +1,8 @@
 //! Serve: `/metrics`, `/healthz`, `/readyz` and `POST /trigger` over HTTP.
 //!
-//! Everything shown is plain data that `pipeline` hands over: a [`Snapshot`] of totals every
-//! second, the heartbeat and readiness in [`Status`]. What comes in is a [`TriggerRequest`], over
-//! a bounded queue.
+//! Everything shown is plain data that `pipeline` hands over: a [`Snapshot`] of totals
+//! when somebody looks, the heartbeat and readiness in [`Status`]. What comes in is a
+//! [`TriggerRequest`] or a [`RefreshRequest`], over bounded queues.
 //!
 //! Must not: hold up the data path, or let a client (slow, large, many, or a web page on another
 //! site) do so.
@@ -12,6 +12,7 @@ mod error;
 mod gather;
 mod metrics;
 mod process_metrics;
+mod refresh;
 mod routes;
 mod server;
 mod snapshot;
@@ -22,6 +23,7 @@ mod trigger;
 pub use error::ServeError;
 pub use gather::Gathered;
 pub use metrics::Metrics;
+pub use refresh::{REFRESH_QUEUE, RefreshRequest};
 pub use server::{Server, ServerState};
 pub use snapshot::{
     CgroupActivity, CgroupSnapshot, Counts, MapSnapshot, ProbeSnapshot, Snapshot, StreamTotals,

@@ -16,6 +16,7 @@ use serde_json::json;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::timeout;
 
+use super::refresh::refresh;
 use super::server::Shared;
 use super::status::Readiness;
 use super::trigger::{TriggerAnswer, TriggerRequest, parse_target, refuse_cross_site};
@@ -80,6 +81,7 @@ fn known_path(path: &str) -> &'static str {
 }
 
 async fn metrics(State(shared): State<Shared>) -> Response {
+    refresh(&shared.refreshes).await;
     match shared.metrics.render() {
         Ok(text) => ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),

@@ -22,6 +22,7 @@ use tokio::time::{sleep, timeout};
 
 use super::error::ServeError;
 use super::metrics::{ConnectionDrop, Metrics};
+use super::refresh::RefreshRequest;
 use super::routes;
 use super::status::Status;
 use super::trigger::TriggerRequest;
@@ -68,6 +69,8 @@ pub struct ServerState {
     pub status: Arc<Status>,
     /// For `/trigger`, with room for [`super::TRIGGER_QUEUE`].
     pub triggers: mpsc::Sender<TriggerRequest>,
+    /// For `/metrics`, with room for [`super::REFRESH_QUEUE`].
+    pub refreshes: mpsc::Sender<RefreshRequest>,
 }
 
 /// What the routes see.
@@ -76,6 +79,7 @@ pub(super) struct Shared {
     pub(super) metrics: Arc<Metrics>,
     pub(super) status: Arc<Status>,
     pub(super) triggers: mpsc::Sender<TriggerRequest>,
+    pub(super) refreshes: mpsc::Sender<RefreshRequest>,
     pub(super) address: SocketAddr,
 }
 
@@ -126,8 +130,9 @@ impl Server {
         let Self { listener, address, limits } = self;
         let listener = tokio::net::TcpListener::from_std(listener)
             .map_err(|error| ServeError::listen(address, error))?;
-        let ServerState { metrics, status, triggers } = state;
-        let router = routes::router(Shared { metrics: metrics.clone(), status, triggers, address });
+        let ServerState { metrics, status, triggers, refreshes } = state;
+        let shared = Shared { metrics: metrics.clone(), status, triggers, refreshes, address };
+        let router = routes::router(shared);
         let mut connections = JoinSet::new();
         let mut shutdown = pin!(shutdown);
         loop {

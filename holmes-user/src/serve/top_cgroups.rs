@@ -25,8 +25,8 @@ pub(super) const MAX_NAMED: usize = 32;
 /// Bytes of a label value. The end of a longer path is shown: it says more than the beginning.
 const MAX_LABEL_BYTES: usize = 256;
 
-/// What an update leaves of the activity seen before. At one update per second the half-life is
-/// about a minute.
+/// What an update leaves of the activity seen before: the half-life is sixty updates, which is
+/// between a minute (a scrape every second) and ten.
 const DECAY: f64 = 0.9885;
 
 /// How much more active than the least active named cgroup another one must be to take its place.

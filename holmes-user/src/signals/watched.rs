@@ -2,7 +2,9 @@
 //!
 //! Must not: read any value of it.
 
-use std::path::Path;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use super::reader::SignalReader;
 use super::reading::Target;
@@ -145,6 +147,13 @@ impl Watched {
         let mut remade = Vec::new();
         for cgroup in cgroups {
             let directory = self.mount.as_ref().and_then(|mount| mount.directory(&cgroup.path));
+            // Asked every second, and hardly ever the case: one look is enough to see that not.
+            let is_same = |directory: &PathBuf| {
+                fs::metadata(directory).is_ok_and(|metadata| metadata.ino() == cgroup.id)
+            };
+            if directory.as_ref().is_some_and(is_same) {
+                continue;
+            }
             let found = directory.and_then(|directory| self.layout.locate(&directory).ok());
             // One that is gone keeps its id: it may come back.
             if let Some(found) = found.filter(|found| found.id != cgroup.id) {

@@ -19,6 +19,7 @@ struct Running {
     metrics: Arc<Metrics>,
     status: Arc<Status>,
     triggers: Option<mpsc::Receiver<TriggerRequest>>,
+
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -28,15 +29,28 @@ impl Running {
         Self::with(ClientLimits::default(), Status::new())
     }
 
+    /// With a recorder that is gone: what the metrics show is what the test has put there.
     fn with(limits: ClientLimits, status: Status) -> Self {
+        Self::beside(limits, status, mpsc::channel(1).0)
+    }
+
+    fn beside(
+        limits: ClientLimits,
+        status: Status,
+        refreshes: mpsc::Sender<RefreshRequest>,
+    ) -> Self {
         let server = Server::bind("127.0.0.1:0".parse().unwrap()).unwrap().with_limits(limits);
         let address = server.local_addr();
         let metrics = Arc::new(Metrics::new().unwrap());
         let status = Arc::new(status);
         let (sender, triggers) = mpsc::channel(1);
         let (stop, stopped) = oneshot::channel::<()>();
-        let state =
-            ServerState { metrics: metrics.clone(), status: status.clone(), triggers: sender };
+        let state = ServerState {
+            metrics: metrics.clone(),
+            status: status.clone(),
+            triggers: sender,
+            refreshes,
+        };
         let thread = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -47,6 +61,7 @@ impl Running {
             metrics,
             status,
             triggers: Some(triggers),
+
             stop: Some(stop),
             thread: Some(thread),
         }
@@ -143,6 +158,30 @@ fn metrics_are_served_as_prometheus_wants_them() {
     let again = server.get("/metrics");
     let requests = "holmes_http_requests_total{code=\"200\",path=\"/metrics\"}";
     assert_eq!(value(&again.body, requests), Some("1"));
+}
+
+#[test]
+fn a_scrape_shows_the_totals_of_the_moment_it_asks_for() {
+    let (sender, mut refreshes) = mpsc::channel::<RefreshRequest>(1);
+    let server = Running::beside(ClientLimits::default(), Status::new(), sender);
+    let metrics = server.metrics.clone();
+    let recorder = std::thread::spawn(move || {
+        let request = refreshes.blocking_recv().unwrap();
+        metrics.update(&snapshot());
+        request.done();
+    });
+    let taken =
+        |answer: &Answer| value(&answer.body, "holmes_samples_taken_total").map(str::to_owned);
+    assert_eq!(taken(&server.get("/metrics")), Some(snapshot().samples.taken.to_string()));
+    recorder.join().unwrap();
+}
+
+#[test]
+fn a_recorder_that_hangs_does_not_hold_up_a_scrape() {
+    let (sender, _never_answered) = mpsc::channel(1);
+    let server = Running::beside(ClientLimits::default(), Status::new(), sender);
+    server.metrics.update(&snapshot());
+    assert!(value(&server.get("/metrics").body, "holmes_samples_taken_total").is_some());
 }
 
 #[test]
