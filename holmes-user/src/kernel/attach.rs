@@ -8,7 +8,7 @@ use aya::programs::perf_event::{
 };
 use aya::programs::{PerfEvent, Program, ProgramError, RawTracePoint, TracePoint};
 use aya::util::online_cpus;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::probes::{ProbeState, ProbeStatus, SampleEvent, Sampling};
 use super::tracefs;
@@ -107,7 +107,34 @@ pub(super) fn all(ebpf: &mut Ebpf, frequency: u32) -> (Vec<ProbeStatus>, Option<
     (statuses, sampling.ok())
 }
 
+/// Attaches all programs of a probe, or none: half a pair would only fill the other half's map.
 fn attach(ebpf: &mut Ebpf, probe: &Probe) -> Result<(), String> {
+    let attached = attach_each(ebpf, probe);
+    if attached.is_err() {
+        let programs: Vec<&str> = probe.programs.iter().map(|(name, _)| *name).collect();
+        detach(ebpf, |name| programs.contains(&name));
+    }
+    attached
+}
+
+/// Detaches programs, and unloads them.
+pub(super) fn detach(ebpf: &mut Ebpf, wanted: impl Fn(&str) -> bool) {
+    for (name, program) in ebpf.programs_mut().filter(|(name, _)| wanted(name)) {
+        // Unloading closes the program's links as well. A program that was never loaded has
+        // nothing to detach, which it reports as an error.
+        let unloaded = match program {
+            Program::PerfEvent(program) => program.unload(),
+            Program::RawTracePoint(program) => program.unload(),
+            Program::TracePoint(program) => program.unload(),
+            _ => Ok(()),
+        };
+        if let Err(error) = unloaded {
+            debug!("{name}: {error}");
+        }
+    }
+}
+
+fn attach_each(ebpf: &mut Ebpf, probe: &Probe) -> Result<(), String> {
     for (name, hook) in probe.programs {
         let Some(program) = ebpf.program_mut(name) else {
             return Err(format!("the embedded object has no program {name}"));
@@ -149,36 +176,36 @@ fn sample(ebpf: &mut Ebpf, frequency: u32) -> Result<Sampling, String> {
 
     // The hardware's counter stops with the CPU and sees into sections where interrupts are off.
     let cycles = PerfEventConfig::Hardware(HardwareEvent::CpuCycles);
-    match on_all(program, &cpus, cycles, SamplePolicy::Frequency(frequency)) {
-        Ok(cpus) => return Ok(Sampling { event: SampleEvent::Cycles, cpus, period_ns }),
-        Err(error) => debug!("no hardware cycles: {}", chain(&error)),
-    }
     let clock = PerfEventConfig::Software(SoftwareEvent::CpuClock);
-    on_all(program, &cpus, clock, SamplePolicy::Period(period_ns))
-        .map(|cpus| Sampling { event: SampleEvent::CpuClock, cpus, period_ns })
-        .map_err(|error| chain(&error))
+    let without = on_each(program, &cpus, cycles, SamplePolicy::Frequency(frequency));
+    if let Some((cpu, error)) = without.first() {
+        debug!("no hardware cycles on {} CPUs, as {cpu}: {}", without.len(), chain(error));
+    }
+    // A CPU whose counters are taken must not go unseen because others' are free.
+    let rest: Vec<u32> = without.iter().map(|(cpu, _)| *cpu).collect();
+    let unseen = on_each(program, &rest, clock, SamplePolicy::Period(period_ns));
+    let event = if rest.len() < cpus.len() { SampleEvent::Cycles } else { SampleEvent::CpuClock };
+    match unseen.first() {
+        Some((_, error)) if unseen.len() == cpus.len() => return Err(chain(error)),
+        // It may just have gone offline.
+        Some((cpu, error)) => warn!("CPU {cpu} is not sampled: {}", chain(error)),
+        None => {}
+    }
+    Ok(Sampling { event, cpus: cpus.len() - unseen.len(), period_ns })
 }
 
-/// Attaches to one event of all CPUs. A CPU that goes offline meanwhile is skipped; the first
-/// error counts only if it is every CPU's.
-fn on_all(
+/// Attaches to one event of each of these CPUs. Returns those where that failed, and why.
+fn on_each(
     program: &mut PerfEvent,
     cpus: &[u32],
     event: PerfEventConfig,
     policy: SamplePolicy,
-) -> Result<usize, ProgramError> {
-    let mut attached = 0;
-    let mut first_error = None;
-    for &cpu in cpus {
-        match program.attach(event, PerfEventScope::AllProcessesOneCpu { cpu }, policy, false) {
-            Ok(_link) => attached += 1,
-            Err(error) => first_error = first_error.or(Some(error)),
-        }
-    }
-    match first_error {
-        Some(error) if attached == 0 => Err(error),
-        _ => Ok(attached),
-    }
+) -> Vec<(u32, ProgramError)> {
+    let attach = |&cpu: &u32| {
+        let scope = PerfEventScope::AllProcessesOneCpu { cpu };
+        program.attach(event, scope, policy, false).err().map(|error| (cpu, error))
+    };
+    cpus.iter().filter_map(attach).collect()
 }
 
 /// An error with its causes in one line. The verifier's log is long; its last lines say why.

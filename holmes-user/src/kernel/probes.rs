@@ -1,14 +1,15 @@
 //! The loaded probes: what is on, and the maps behind them.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::process;
 
 use aya::maps::{HashMap, MapData, RingBuf};
-use aya::programs::Program;
 use aya::{Ebpf, EbpfLoader, Pod};
 use aya_log::EbpfLogger;
 use holmes_common::globals::{Offsets, SyscallLayout, TargetMode, UNIFIED_HIERARCHY};
-use tracing::{debug, warn};
+use holmes_common::limits::{MAX_TARGETS, MAX_VERDICTS, MIN_RING_BYTES};
+use tracing::warn;
 
 use super::attach;
 use super::btf::{KernelTypes, VMLINUX};
@@ -145,7 +146,7 @@ impl Probes {
             .map_max_entries("RECORDS", plan.ring_bytes);
         if !plan.probe_log {
             // One page instead of 128 KiB for a log that nobody reads.
-            loader.map_max_entries("AYA_LOGS", holmes_common::limits::MIN_RING_BYTES);
+            loader.map_max_entries("AYA_LOGS", MIN_RING_BYTES);
         }
         let mut ebpf =
             loader.load(object::bytes()).map_err(|error| KernelError::Load(Box::new(error)))?;
@@ -189,34 +190,24 @@ impl Probes {
     /// Detaches every probe, so that nothing more is taken: what is in the ring buffer is all
     /// there will be.
     pub fn detach(&mut self) {
-        for (name, program) in self.ebpf.programs_mut() {
-            // Unloading closes the program's links as well. A program that was never loaded has
-            // nothing to detach, which it reports as an error.
-            let unloaded = match program {
-                Program::PerfEvent(program) => program.unload(),
-                Program::RawTracePoint(program) => program.unload(),
-                Program::TracePoint(program) => program.unload(),
-                _ => Ok(()),
-            };
-            if let Err(error) = unloaded {
-                debug!("{name}: {error}");
-            }
-        }
+        attach::detach(&mut self.ebpf, |_| true);
     }
 
-    /// Adds cgroups to the target: a named one was removed and made again.
+    /// Makes these cgroups the target: a named one was removed and made again. The others leave the
+    /// map, or restarts would fill it in the end.
     ///
     /// # Errors
     /// If the map cannot be written.
-    pub fn add_cgroups(&mut self, ids: &[u64]) -> Result<(), KernelError> {
+    pub fn follow_cgroups(&mut self, ids: &BTreeSet<u64>) -> Result<(), KernelError> {
+        let mut followed = set::<u64>(&mut self.ebpf, "TARGET_CGROUPS")?;
+        for id in keys(&followed, MAX_TARGETS).difference(ids) {
+            // One that cannot be removed is gone as a cgroup all the same.
+            let _ = followed.remove(id);
+        }
         fill(&mut self.ebpf, "TARGET_CGROUPS", ids.iter().copied())?;
         // Verdicts on the new cgroups and what is below them may have been passed already.
-        const NAME: &str = "VERDICTS";
-        let map = self.ebpf.map_mut(NAME).ok_or(KernelError::NoMap(NAME))?;
-        let mut verdicts = HashMap::<_, u64, u8>::try_from(map)
-            .map_err(|source| KernelError::Map { name: NAME, source })?;
-        let decided: Vec<u64> = verdicts.keys().filter_map(Result::ok).collect();
-        for id in decided {
+        let mut verdicts = set::<u64>(&mut self.ebpf, "VERDICTS")?;
+        for id in keys(&verdicts, 2 * MAX_VERDICTS) {
             // The map may have pushed it out by itself meanwhile.
             let _ = verdicts.remove(&id);
         }
@@ -246,11 +237,24 @@ fn fill<K: Pod>(
     name: &'static str,
     keys: impl Iterator<Item = K>,
 ) -> Result<(), KernelError> {
-    let map = ebpf.map_mut(name).ok_or(KernelError::NoMap(name))?;
-    let failed = |source| KernelError::Map { name, source };
-    let mut map = HashMap::<_, K, u8>::try_from(map).map_err(failed)?;
+    let mut map = set(ebpf, name)?;
     for key in keys {
-        map.insert(key, 1, 0).map_err(failed)?;
+        map.insert(key, 1, 0).map_err(|source| KernelError::Map { name, source })?;
     }
     Ok(())
+}
+
+/// A map that is used as a set.
+fn set<'a, K: Pod>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<HashMap<&'a mut MapData, K, u8>, KernelError> {
+    let map = ebpf.map_mut(name).ok_or(KernelError::NoMap(name))?;
+    HashMap::try_from(map).map_err(|source| KernelError::Map { name, source })
+}
+
+/// What is in the set. The walk begins anew where the kernel has just removed an entry, so it is
+/// bounded.
+fn keys(set: &HashMap<&mut MapData, u64, u8>, at_most: u32) -> BTreeSet<u64> {
+    set.keys().take(at_most as usize).filter_map(Result::ok).collect()
 }

@@ -42,7 +42,7 @@ pub(super) fn syscall_layout() -> Result<SyscallLayout, String> {
 }
 
 /// The offset of a field, from a line like
-/// `field:unsigned long addr; offset:16; size:8; signed:0;`.
+/// `field:unsigned long addr; offset:16; size:8; signed:0;` (with tabs behind the semicolons).
 fn field_offset(format: &str, field: &str) -> Option<u32> {
     format.lines().find_map(|line| {
         let mut parts = line.trim().strip_prefix("field:")?.split(';').map(str::trim);

@@ -1,6 +1,7 @@
 //! The thread that names and files incidents, so that the recorder's loop never waits for symbol
 //! tables or a disk.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread;
@@ -16,8 +17,16 @@ use crate::symbolize::Symbolizer;
 
 /// What became of an incident, and how long that took.
 pub(super) struct Done {
-    pub(super) filed: Filed,
+    /// `None` if the desk broke down over it.
+    pub(super) filed: Option<Filed>,
     pub(super) took: Duration,
+}
+
+/// Files of targets go through parsers that others wrote: a fault in one of them must cost one
+/// incident, not all that follow. The panic itself has been said on standard error.
+fn unless_it_panics<T>(work: impl FnOnce() -> T) -> Option<T> {
+    // What the work leaves half-done is thrown away by the caller.
+    catch_unwind(AssertUnwindSafe(work)).ok()
 }
 
 /// The recorder's end of the desk.
@@ -28,6 +37,8 @@ pub(super) struct Desk {
     pub(super) under_way: usize,
     /// Incidents lost because too many were waiting.
     pub(super) full: u64,
+    /// Incidents lost because naming or writing them failed unexpectedly.
+    pub(super) broken: u64,
 }
 
 impl Desk {
@@ -42,17 +53,24 @@ impl Desk {
         thread::Builder::new()
             .name("holmes-desk".to_owned())
             .spawn(move || {
-                let mut desk =
-                    IncidentDesk::new(Box::new(Symbolizer::new()), store, host, probes_off);
+                let new = || {
+                    let (store, host) = (Arc::clone(&store), host.clone());
+                    IncidentDesk::new(Box::new(Symbolizer::new()), store, host, probes_off.clone())
+                };
+                let mut desk = new();
                 while let Ok(incident) = incidents.recv() {
                     let began = Instant::now();
-                    let filed = desk.file(&incident);
+                    let filed = unless_it_panics(|| desk.file(&incident));
+                    if filed.is_none() {
+                        // It may be in the middle of anything.
+                        desk = new();
+                    }
                     // Nobody listens any more once the recorder leaves at once.
                     let _ = out.blocking_send(Done { filed, took: began.elapsed() });
                 }
             })
             .context("cannot start the thread that writes incidents")?;
-        Ok(Self { inbox: Some(inbox), done, under_way: 0, full: 0 })
+        Ok(Self { inbox: Some(inbox), done, under_way: 0, full: 0, broken: 0 })
     }
 
     /// Hands an incident in.
@@ -73,5 +91,16 @@ impl Desk {
     /// No more incidents come: the thread ends when it has done what it has.
     pub(super) fn close(&mut self) {
         self.inbox = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_costs_its_own_work_only() {
+        assert_eq!(unless_it_panics(|| 1), Some(1));
+        assert_eq!(unless_it_panics(|| -> u8 { panic!("meant to be") }), None);
     }
 }

@@ -40,6 +40,8 @@ async fn record(settings: &RecordSettings) -> anyhow::Result<()> {
     let mut signals = OsSignals::listen()?;
     // A file that cannot be written should be known before the time is spent.
     let mut output = Output::open(&settings.output)?;
+    // The first samples come while the last probes attach.
+    let (from, from_unix_ns) = (clock::monotonic(), clock::unix_ns());
     let mut live = Live::open(&settings.probes)?;
     let Some(sampling) = live.probes.sampling() else {
         live.announce();
@@ -47,8 +49,8 @@ async fn record(settings: &RecordSettings) -> anyhow::Result<()> {
     };
     info!("recording {} for {}", live.watched, humantime::format_duration(settings.duration));
     let start = Start {
-        time: clock::monotonic(),
-        unix_ns: clock::unix_ns(),
+        time: from,
+        unix_ns: from_unix_ns,
         sample_period_ns: sampling.period_ns,
         window: WindowSettings {
             span: settings.duration.saturating_add(MARGIN),
@@ -59,9 +61,8 @@ async fn record(settings: &RecordSettings) -> anyhow::Result<()> {
             ..Tunables::default()
         }),
     };
-    let (from, from_unix_ns) = (start.time, start.unix_ns);
     let mut flight = FlightRecorder::new(start);
-    watch(&mut live, &mut flight, settings, from, &mut signals).await;
+    watch(&mut live, &mut flight, settings, clock::monotonic(), &mut signals).await;
     // While names are looked up another Ctrl-C ends the process at once.
     signals.leave();
     live.probes.detach();
@@ -156,7 +157,9 @@ impl<'a> Output<'a> {
         if path == Path::new("-") {
             return Ok(Self::Stdout);
         }
-        let file = File::create(path).with_context(|| {
+        // What is there already stays until there is something to replace it.
+        let open = File::options().write(true).create(true).truncate(false).open(path);
+        let file = open.with_context(|| {
             format!("cannot create {}: choose another place with -o", path.display())
         })?;
         give_to_sudo_user(&file);
@@ -169,7 +172,10 @@ impl<'a> Output<'a> {
                 io::stdout().write_all(bytes).context("cannot write to standard output")
             }
             Self::File(path, file) => file
-                .write_all(bytes)
+                .metadata()
+                // A pipe or a device has no length.
+                .and_then(|found| if found.is_file() { file.set_len(0) } else { Ok(()) })
+                .and_then(|()| file.write_all(bytes))
                 .with_context(|| format!("cannot write {}: is the disk full?", path.display())),
         }
     }

@@ -3,12 +3,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use holmes_common::limits::DRAIN_INTERVAL_MS;
 use tokio::sync::mpsc;
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval_at};
 use tracing::{error, info, warn};
 
 use super::desk::{Desk, Done};
@@ -18,7 +18,7 @@ use super::tap::Tap;
 use super::{advice, balance};
 use crate::capture::{CaptureSettings, FlightRecorder, Incident, Input, Start};
 use crate::collect::{CgroupId, Nanos, clock};
-use crate::kernel::ProbeState;
+use crate::kernel::{ProbeState, TargetFilter};
 use crate::rules::holmes_line;
 use crate::serve::{
     self, Metrics, REFRESH_QUEUE, Readiness, Server, ServerState, Status, TRIGGER_QUEUE,
@@ -71,7 +71,7 @@ struct Recorder {
     invalid_profiles: u64,
     metrics: Arc<Metrics>,
     /// When the metrics were gathered last.
-    shown: Option<Instant>,
+    shown: Option<std::time::Instant>,
     status: Arc<Status>,
 }
 
@@ -134,9 +134,9 @@ impl Recorder {
                 }
             });
         }
-        let mut drain = every(Duration::from_millis(DRAIN_INTERVAL_MS));
-        let mut second = every(Duration::from_secs(1));
-        let mut read = every(self.settings.tunables.interval);
+        let mut drain = every(Duration::ZERO, Duration::from_millis(DRAIN_INTERVAL_MS));
+        let mut second = every(Duration::ZERO, Duration::from_secs(1));
+        let mut read = every(Duration::ZERO, self.settings.tunables.interval);
         loop {
             tokio::select! {
                 _ = drain.tick() => self.drain(),
@@ -150,8 +150,11 @@ impl Recorder {
                 Some(done) = self.desk.done.recv() => self.filed(&done),
                 signal = signals.next() => match signal {
                     OsSignal::Reload => {
-                        if self.reload() {
-                            read = every(self.settings.tunables.interval);
+                        self.reload();
+                        let interval = self.settings.tunables.interval;
+                        // A reading out of turn would compare with one of a moment ago.
+                        if interval != read.period() {
+                            read = every(interval, interval);
                         }
                     }
                     OsSignal::Trigger => {
@@ -225,9 +228,9 @@ impl Recorder {
         self.feed(Input::Counters(self.live.counters(now)));
         self.feed(Input::Clock { monotonic: now, unix_ns: clock::unix_ns() });
         self.feed(Input::Tick(now));
-        let remade = self.live.watched.take_remade();
-        if !remade.is_empty()
-            && let Err(error) = self.live.probes.add_cgroups(&remade)
+        if !self.live.watched.take_remade().is_empty()
+            && let TargetFilter::Cgroups(ids) = self.live.watched.filter()
+            && let Err(error) = self.live.probes.follow_cgroups(&ids)
         {
             error!("a cgroup was made again and cannot be followed: {error}");
         }
@@ -256,8 +259,7 @@ impl Recorder {
         let now = clock::monotonic();
         self.refresh_cgroups(now);
         self.sampled.update(self.live.cgroup_samples(now));
-        let sampled = &self.sampled;
-        let frame = self.reader.read(now, &|target| sampled.since_last(target));
+        let frame = self.reader.read(now, &|target| self.sampled.since_last(target));
         self.feed(Input::Signals(frame));
     }
 
@@ -303,21 +305,28 @@ impl Recorder {
 
     fn filed(&mut self, done: &Done) {
         self.desk.under_way = self.desk.under_way.saturating_sub(1);
-        self.names.merge(&done.filed.names);
-        self.invalid_profiles += done.filed.invalid_profiles;
         self.metrics.observe_capture(done.took);
-        match &done.filed.written {
+        let Some(filed) = &done.filed else {
+            self.desk.broken += 1;
+            error!(
+                "an incident is lost: naming or writing it has failed (a fault of this program)"
+            );
+            return;
+        };
+        self.names.merge(&filed.names);
+        self.invalid_profiles += filed.invalid_profiles;
+        match &filed.written {
             Ok(written) => info!("incident written: {}", written.folder.display()),
             Err(error) => error!("an incident is lost: {}", super::chain(error)),
         }
-        self.feed(Input::Names(done.filed.symbols.to_names()));
+        self.feed(Input::Names(filed.symbols.to_names()));
     }
 
-    /// Reads the configuration file again. Whether something has changed.
-    fn reload(&mut self) -> bool {
+    /// Reads the configuration file again.
+    fn reload(&mut self) {
         let Some(reload) = &self.settings.reload else {
             warn!("SIGHUP: there is no --config to read again");
-            return false;
+            return;
         };
         match reload.run() {
             Ok(reloaded) => {
@@ -328,12 +337,8 @@ impl Recorder {
                 self.store.set_retention(reloaded.tunables.retention);
                 self.feed(Input::Reload(CaptureSettings::from(&reloaded.tunables)));
                 self.settings.tunables = reloaded.tunables;
-                true
             }
-            Err(error) => {
-                error!("the configuration stays as it was: {error}");
-                false
-            }
+            Err(error) => error!("the configuration stays as it was: {error}"),
         }
     }
 
@@ -376,9 +381,9 @@ impl Recorder {
     }
 }
 
-/// Ticks that are missed are not made up for: the work of one covers them all.
-fn every(period: Duration) -> Interval {
-    let mut interval = interval(period);
+/// Ticks from `delay` on. Missed ones are not made up for: the work of one covers them all.
+fn every(delay: Duration, period: Duration) -> Interval {
+    let mut interval = interval_at(tokio::time::Instant::now() + delay, period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
 }

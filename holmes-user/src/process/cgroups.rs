@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holmes_common::limits::MAX_CGROUPS;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::cgroup_walk::{Found, has_tasks, walk};
 use super::{Cgroup, Container};
@@ -47,7 +47,9 @@ pub struct CgroupIndex {
     removed: FxHashMap<CgroupId, (Nanos, Arc<Cgroup>)>,
     /// Ids that a scan did not find: gone before it, outside the watched part, or left out.
     unknown: FxHashMap<CgroupId, Arc<Cgroup>>,
-    /// Ids removed since they were last asked for.
+    /// Ids that were asked for since the last scan, and not known: the next one decides.
+    awaited: FxHashSet<CgroupId>,
+    /// Ids removed, or found to be unknown, since they were last asked for.
     to_report: Vec<CgroupId>,
     scanned: Option<Nanos>,
     left_out: u64,
@@ -76,17 +78,31 @@ impl CgroupIndex {
             return cgroup;
         }
         let absent = Arc::new(Cgroup { id, path: String::new(), container: None });
-        if id == CgroupId::default() || !self.refresh(now) {
+        if id == CgroupId::default() {
             return absent;
         }
-        self.find(id).unwrap_or_else(|| {
-            // It existed before this scan, so no later one will find it either.
-            if self.unknown.len() >= MAX_KEPT {
-                self.unknown.clear();
-            }
-            self.unknown.insert(id, Arc::clone(&absent));
-            absent
-        })
+        if self.awaited.len() < MAX_KEPT {
+            self.awaited.insert(id);
+        }
+        self.refresh(now);
+        self.find(id).unwrap_or(absent)
+    }
+
+    /// It existed before the scan that did not find it, so no later one will either.
+    fn give_up(&mut self, id: CgroupId) {
+        if self.unknown.len() >= MAX_KEPT {
+            self.unknown.clear();
+        }
+        self.unknown.insert(id, Arc::new(Cgroup { id, path: String::new(), container: None }));
+        // What lived between two scans is never seen removed; what was counted for it must go too.
+        self.report(id);
+    }
+
+    fn report(&mut self, id: CgroupId) {
+        // Nobody may be asking; then what is kept for them stays bounded.
+        if self.to_report.len() < 2 * MAX_KEPT {
+            self.to_report.push(id);
+        }
     }
 
     fn find(&self, id: CgroupId) -> Option<Arc<Cgroup>> {
@@ -137,6 +153,11 @@ impl CgroupIndex {
             }
         }
         self.removed.retain(|_, (then, _)| now.since(*then) < KEEP_REMOVED);
+        for id in std::mem::take(&mut self.awaited) {
+            if self.find(id).is_none() {
+                self.give_up(id);
+            }
+        }
     }
 
     fn retire(&mut self, id: CgroupId, cgroup: Arc<Cgroup>, now: Nanos) {
@@ -147,10 +168,7 @@ impl CgroupIndex {
             }
         }
         self.removed.insert(id, (now, cgroup));
-        // Nobody may be asking; then what is kept for them stays bounded.
-        if self.to_report.len() < 2 * MAX_KEPT {
-            self.to_report.push(id);
-        }
+        self.report(id);
     }
 
     /// The cgroups that exist and have tasks of their own, by path.

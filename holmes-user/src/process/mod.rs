@@ -10,6 +10,7 @@ mod cgroups;
 mod container;
 mod elf;
 mod image;
+mod maps;
 mod objects;
 mod table;
 

@@ -2,6 +2,7 @@
 //!
 //! Must not follow a path that a target controls without checking what it led to.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -30,26 +31,28 @@ const MAX_PATH_BYTES: usize = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct FileId {
     /// Major and minor device number as in `/proc/PID/maps`.
-    pub(super) device: (i32, i32),
+    pub(super) device: (u32, u32),
     /// Inode number.
     pub(super) inode: u64,
 }
 
 /// Where a mapping is, to find its file by.
 pub(super) struct MappedAt<'a> {
-    /// `/proc/PID`.
+    /// `/proc/PID`, or that of a thread: both have all that is needed.
     pub(super) process: &'a Path,
     /// First address.
     pub(super) start: u64,
     /// The address behind the last.
     pub(super) end: u64,
-    /// Path as the process sees it.
-    pub(super) path: &'a str,
+    /// Path as the process sees it, any bytes; ends with ` (deleted)` if nothing is there now.
+    pub(super) path: &'a OsStr,
 }
 
 /// All objects in use.
 pub(super) struct Objects {
     files: FxHashMap<FileId, Weak<Object>>,
+    /// Those of `files` that are held open: so their number is known without counting.
+    open: Vec<Weak<Object>>,
     vdso: Arc<Object>,
     anonymous: Arc<Object>,
     next_number: u32,
@@ -70,6 +73,7 @@ impl Objects {
         };
         Self {
             files: FxHashMap::default(),
+            open: Vec::new(),
             vdso: without_file(1, ObjectKind::Vdso, "[vdso]"),
             anonymous: without_file(2, ObjectKind::Anonymous, "[anon]"),
             next_number: 3,
@@ -87,10 +91,25 @@ impl Objects {
 
     /// The object of a mapped file: the known one, or a new one.
     pub(super) fn file(&mut self, id: FileId, at: &MappedAt<'_>) -> Arc<Object> {
-        if let Some(known) = self.files.get(&id).and_then(Weak::upgrade) {
-            return known;
+        let known = self.files.get(&id).and_then(Weak::upgrade);
+        if let Some(known) = &known
+            && (known.file.is_some() || !self.may_open())
+        {
+            return Arc::clone(known);
         }
-        if self.files.len() >= MAX_OBJECTS {
+        // What was not opened the last time may be now: its process was just ending, or there were
+        // too many. Otherwise one such moment would cost everybody the names of, say, libc.
+        let found = open(id, at);
+        let build_id = found.as_ref().ok().and_then(elf::build_id).unwrap_or_default();
+        // Past the limit the file's build-id is all that is kept.
+        let file = found.ok().map(|file| self.may_open().then_some(file));
+        if file.is_none() {
+            if let Some(known) = known {
+                return known;
+            }
+            self.unreadable += 1;
+        }
+        if self.files.len() >= MAX_OBJECTS && !self.files.contains_key(&id) {
             self.files.retain(|_, object| object.strong_count() > 0);
             if self.files.len() >= MAX_OBJECTS {
                 // All in use: this mapping goes without names, like memory without a file.
@@ -98,33 +117,30 @@ impl Objects {
                 return self.anonymous();
             }
         }
-        let file = open(id, at);
-        if file.is_err() {
-            self.unreadable += 1;
-        }
-        let file = file.ok();
-        let build_id = file.as_ref().and_then(elf::build_id).unwrap_or_default();
-        // Past the limit the file's build-id is all that is kept.
-        let file = file.filter(|_| self.open_files() < MAX_OPEN);
-        let mut path = at.path.to_owned();
+        let mut path = at.path.to_string_lossy().into_owned();
         truncate(&mut path);
         let object = Arc::new(Object {
             number: self.next_number,
             kind: ObjectKind::File,
             path,
             build_id,
-            file,
+            file: file.flatten(),
         });
         self.next_number = self.next_number.wrapping_add(1);
-        self.files.insert(id, Arc::downgrade(&object));
+        let weak = Arc::downgrade(&object);
+        if object.file.is_some() {
+            self.open.push(Weak::clone(&weak));
+        }
+        self.files.insert(id, weak);
         object
     }
 
-    fn open_files(&self) -> usize {
-        self.files
-            .values()
-            .filter(|object| object.upgrade().is_some_and(|object| object.file.is_some()))
-            .count()
+    /// Whether there is room for one more open file.
+    fn may_open(&mut self) -> bool {
+        if self.open.len() >= MAX_OPEN {
+            self.open.retain(|object| object.strong_count() > 0);
+        }
+        self.open.len() < MAX_OPEN
     }
 }
 
@@ -145,7 +161,8 @@ fn open(id: FileId, at: &MappedAt<'_>) -> io::Result<File> {
         return Ok(file);
     }
     let mut path = at.process.join("root").into_os_string();
-    path.push(at.path.strip_suffix(" (deleted)").unwrap_or(at.path));
+    let bytes = at.path.as_bytes();
+    path.push(OsStr::from_bytes(bytes.strip_suffix(b" (deleted)").unwrap_or(bytes)));
     open_regular(&PathBuf::from(path), id)
 }
 
@@ -167,3 +184,6 @@ fn open_regular(path: &Path, id: FileId) -> io::Result<File> {
     }
     File::open(format!("/proc/self/fd/{}", place.as_raw_fd()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,32 +3,29 @@
 //!
 //! Must not stop a process or write to it. All it reads is under `/proc`.
 
+use std::collections::VecDeque;
 use std::fs;
-use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use procfs::FromBufRead;
-use procfs::process::{MMPermissions, MMapPath, MemoryMaps};
 use rustc_hash::FxHashMap;
 
 use super::image::{Image, Mapping};
-use super::objects::{FileId, MappedAt, Objects};
+use super::maps::{self, Backing, Line};
+use super::objects::{MappedAt, Objects};
 use crate::collect::{Nanos, Observation, What};
 
 /// Processes remembered at the same time. The default `pid_max` of a small host is 32,768.
 const MAX_PROCESSES: usize = 32_768;
 
-/// Bytes read of one `maps` file. 65,530 mappings (the kernel's default limit) of 100 bytes fit.
-const MAX_MAPS_BYTES: u64 = 8 << 20;
-
-/// Executable mappings kept of one process. Browsers and JVMs have about a thousand.
-const MAX_MAPPINGS: usize = 16_384;
-
 /// A process seen at an unknown address has its mappings read again at most this often: it may
 /// be running code that is mapped and unmapped all the time.
 const REREAD_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Unknown addresses further up a stack are a library that was mapped meanwhile, or what a broken
+/// walk leaves: each reading that brings nothing new doubles the time to the next one, up to this.
+const MAX_PATIENCE: Duration = Duration::from_secs(64);
 
 /// How long what is known of an ended process is kept: its last records may still be queued.
 const KEEP_ENDED: Duration = Duration::from_secs(5);
@@ -36,12 +33,34 @@ const KEEP_ENDED: Duration = Duration::from_secs(5);
 /// How often processes that ended without notice are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 
+/// They are looked at in parts, so that a host full of processes does not hold up everything else:
+/// so many at a time, so far apart. A full table takes half of [`SWEEP_INTERVAL`].
+const SWEEP_AT_ONCE: usize = 256;
+const SWEEP_STEP: Duration = Duration::from_millis(100);
+
 struct Known {
     image: Option<Arc<Image>>,
+    /// Tells two users of one pid apart; `None` until it is read.
+    start_time: Option<u64>,
     read_at: Nanos,
-    /// The mappings were inherited from a parent or belong to the program before an exec.
+    /// How long after `read_at` unknown addresses above the leaf are reason to read again.
+    patience: Duration,
+    /// The mappings were inherited from a parent, or were those of the program before an exec.
     stale: bool,
     ended_at: Option<Nanos>,
+}
+
+impl Known {
+    fn new(image: Option<Arc<Image>>, read_at: Nanos) -> Self {
+        Self {
+            image,
+            start_time: None,
+            read_at,
+            patience: REREAD_INTERVAL,
+            stale: true,
+            ended_at: None,
+        }
+    }
 }
 
 /// What is counted of the table's work.
@@ -51,7 +70,7 @@ pub struct ProcessStats {
     pub known: u64,
     /// Times mappings were read.
     pub maps_read: u64,
-    /// Times they could not be read: mostly processes that had ended.
+    /// Times they could not be read: mostly processes that had ended, or the table was full.
     pub maps_failed: u64,
     /// Executable files that could not be opened.
     pub files_unreadable: u64,
@@ -63,6 +82,12 @@ pub struct ProcessTable {
     processes: FxHashMap<u32, Known>,
     objects: Objects,
     next_image: u32,
+    /// Processes whose first thread has ended, and when, the earliest first.
+    ended: VecDeque<(Nanos, u32)>,
+    /// What the sweep under way has still to look at.
+    to_sweep: Vec<u32>,
+    /// When a sweep began, and when its last part was done.
+    sweep_began: Nanos,
     swept_at: Nanos,
     stats: ProcessStats,
 }
@@ -75,6 +100,9 @@ impl ProcessTable {
             processes: FxHashMap::default(),
             objects: Objects::new(),
             next_image: 1,
+            ended: VecDeque::new(),
+            to_sweep: Vec::new(),
+            sweep_began: Nanos::default(),
             swept_at: Nanos::default(),
             stats: ProcessStats::default(),
         }
@@ -84,29 +112,21 @@ impl ProcessTable {
     /// observation says about the process itself.
     pub fn image_of(&mut self, observation: &Observation) -> Option<Arc<Image>> {
         let now = observation.time;
+        self.forget_ended(now);
         self.sweep(now);
         match observation.what {
             What::NewProcess { tgid } => self.forked(observation.tgid, tgid),
             What::Exec => {
                 if let Some(known) = self.processes.get_mut(&observation.tgid) {
-                    known.stale = true;
-                    known.image = None;
+                    // A thread other than the first takes over its number, which has then ended.
+                    *known = Known::new(None, known.read_at);
                 }
             }
-            What::Exit if observation.tid == observation.tgid => {
-                // The first thread may end before the others: they keep what is known.
-                if let Some(known) = self.processes.get_mut(&observation.tgid) {
-                    known.ended_at = Some(now);
-                }
-            }
+            What::Exit if observation.tid == observation.tgid => self.ended(observation.tgid, now),
             _ => {}
         }
-        let stack = &observation.stack.user;
-        if stack.is_empty() {
-            return self.processes.get(&observation.tgid).and_then(|known| known.image.clone());
-        }
-        if self.must_read(observation.tgid, stack, now) {
-            self.read(observation.tgid, now);
+        if self.must_read(observation.tgid, &observation.stack.user, now) {
+            self.read(observation, now);
         }
         self.processes.get(&observation.tgid).and_then(|known| known.image.clone())
     }
@@ -120,115 +140,160 @@ impl ProcessTable {
         }
     }
 
-    /// A child starts with its parent's mappings: enough to name it if it ends before it can be
-    /// looked at.
+    /// A child starts with its parent's mappings. They hold until it executes a program, or is seen
+    /// elsewhere: enough to name it if it ends before it can be looked at.
     fn forked(&mut self, parent: u32, child: u32) {
         let image = self.processes.get(&parent).and_then(|known| known.image.clone());
-        if child != 0
-            && (self.processes.len() < MAX_PROCESSES || self.processes.contains_key(&child))
-        {
-            self.processes.insert(
-                child,
-                Known { image, read_at: Nanos::default(), stale: true, ended_at: None },
-            );
+        if child != 0 && self.has_room_for(child) {
+            self.processes.insert(child, Known::new(image, Nanos::default()));
         }
+    }
+
+    /// The first thread has ended. The others may live on: they keep what is known for a while, and
+    /// are read anew if they are seen after that.
+    fn ended(&mut self, tgid: u32, now: Nanos) {
+        if let Some(known) = self.processes.get_mut(&tgid)
+            && self.ended.len() < MAX_PROCESSES
+        {
+            known.ended_at = Some(now);
+            self.ended.push_back((now, tgid));
+        }
+    }
+
+    fn has_room_for(&self, tgid: u32) -> bool {
+        self.processes.len() < MAX_PROCESSES || self.processes.contains_key(&tgid)
     }
 
     fn must_read(&self, tgid: u32, stack: &[u64], now: Nanos) -> bool {
-        let Some(known) = self.processes.get(&tgid) else {
-            return true;
-        };
-        if known.stale {
-            return true;
-        }
+        let Some((leaf, callers)) = stack.split_first() else { return false };
+        let Some(known) = self.processes.get(&tgid) else { return true };
+        let age = now.since(known.read_at);
         let Some(image) = &known.image else {
-            return now.since(known.read_at) >= REREAD_INTERVAL;
+            return known.stale || age >= REREAD_INTERVAL;
         };
-        // The leaf decides: a broken walk leaves nonsense further up.
-        let strange = stack.first().is_some_and(|address| image.find(*address).is_none());
-        strange && now.since(known.read_at) >= REREAD_INTERVAL
+        let strange = |address: &u64| image.find(*address).is_none();
+        if strange(leaf) {
+            return known.stale || age >= REREAD_INTERVAL;
+        }
+        // What was inherited was never read.
+        !known.stale && age >= known.patience && callers.iter().any(strange)
     }
 
-    fn read(&mut self, tgid: u32, now: Nanos) {
-        self.stats.maps_read += 1;
-        let read = self.read_image(tgid);
-        if read.is_none() {
+    fn read(&mut self, observation: &Observation, now: Nanos) {
+        let tgid = observation.tgid;
+        if !self.has_room_for(tgid) {
+            // It could not be kept, and would be read again for each observation.
             self.stats.maps_failed += 1;
-        }
-        if self.processes.len() >= MAX_PROCESSES && !self.processes.contains_key(&tgid) {
             return;
         }
-        let known = self.processes.entry(tgid).or_insert(Known {
-            image: None,
-            read_at: now,
-            stale: false,
-            ended_at: None,
-        });
+        self.stats.maps_read += 1;
+        let read = self.read_image(tgid, observation.tid);
+        let known = self.processes.entry(tgid).or_insert_with(|| Known::new(None, now));
         known.read_at = now;
         known.stale = false;
-        // A process that is gone keeps what was known of it.
-        if read.is_some() {
-            known.image = read;
+        match read {
+            // A process that is gone keeps what was known of it.
+            None => self.stats.maps_failed += 1,
+            Some(read) => {
+                known.start_time = Some(read.start_time);
+                match &known.image {
+                    // Nothing new: whoever has the old image need not tell the two apart.
+                    Some(old) if is_same(old, &read) => {
+                        known.patience = (known.patience * 2).min(MAX_PATIENCE);
+                    }
+                    _ => {
+                        known.patience = REREAD_INTERVAL;
+                        known.image = Some(Arc::new(read));
+                    }
+                }
+            }
         }
     }
 
-    fn read_image(&mut self, tgid: u32) -> Option<Arc<Image>> {
-        let process = self.proc_root.join(tgid.to_string());
-        let file = fs::File::open(process.join("maps")).ok()?;
-        let maps = MemoryMaps::from_buf_read(BufReader::new(file.take(MAX_MAPS_BYTES))).ok()?;
-        let mappings: Vec<Mapping> = maps
-            .0
-            .iter()
-            .filter(|map| map.perms.contains(MMPermissions::EXECUTE))
-            .take(MAX_MAPPINGS)
-            .filter_map(|map| {
-                let (start, end) = map.address;
-                let object = match &map.pathname {
-                    MMapPath::Vdso => self.objects.vdso(),
-                    MMapPath::Path(path) if map.inode != 0 => {
-                        let path = path.to_string_lossy();
-                        let at = MappedAt { process: &process, start, end, path: &path };
-                        self.objects.file(FileId { device: map.dev, inode: map.inode }, &at)
+    fn read_image(&mut self, tgid: u32, tid: u32) -> Option<Image> {
+        let leader = self.proc_root.join(tgid.to_string());
+        let thread = self.proc_root.join(tid.to_string());
+        // A first thread that has ended shows no mappings, though the others live on; asked for by
+        // its own number each of them shows the process's.
+        let (process, lines) =
+            [&leader, &thread].into_iter().find_map(|process| Some((process, lines(process)?)))?;
+        let mappings = lines
+            .into_iter()
+            .map(|Line { start, end, offset, backing }| {
+                let object = match backing {
+                    Backing::Vdso => self.objects.vdso(),
+                    Backing::Anonymous => self.objects.anonymous(),
+                    Backing::File(id, path) => {
+                        self.objects.file(id, &MappedAt { process, start, end, path: &path })
                     }
-                    // One page of the kernel's that nothing has called for ten years.
-                    MMapPath::Vsyscall => return None,
-                    _ => self.objects.anonymous(),
                 };
-                Some(Mapping { start, end, offset: map.offset, object })
+                Mapping { start, end, offset, object }
             })
             .collect();
-        if mappings.is_empty() {
-            // A kernel thread, or a process that is just ending.
-            return None;
-        }
         let exe = fs::read_link(process.join("exe"))
             .map(|path| path.to_string_lossy().into_owned())
             .unwrap_or_default();
         let number = self.next_image;
         self.next_image = self.next_image.wrapping_add(1);
-        let start_time = start_time(&process).unwrap_or(0);
-        Some(Arc::new(Image { number, tgid, start_time, exe, mappings }))
+        let start_time = start_time(&leader).unwrap_or(0);
+        Some(Image { number, tgid, start_time, exe, mappings })
     }
 
-    /// Forgets processes that have ended, announced or not, and those whose pid has another owner.
+    /// Forgets processes a while after they have said that they end.
+    fn forget_ended(&mut self, now: Nanos) {
+        while let Some(&(ended_at, tgid)) = self.ended.front()
+            && now.since(ended_at) >= KEEP_ENDED
+        {
+            self.ended.pop_front();
+            // Unless the pid has a new owner, or the process a new program.
+            if self.processes.get(&tgid).is_some_and(|known| known.ended_at == Some(ended_at)) {
+                self.processes.remove(&tgid);
+            }
+        }
+    }
+
+    /// Forgets processes that have ended without a word, and those whose pid has another owner.
     fn sweep(&mut self, now: Nanos) {
-        if now.since(self.swept_at) < SWEEP_INTERVAL {
+        if self.to_sweep.is_empty() && now.since(self.sweep_began) >= SWEEP_INTERVAL {
+            self.sweep_began = now;
+            self.to_sweep = self.processes.keys().copied().collect();
+        }
+        if self.to_sweep.is_empty() || now.since(self.swept_at) < SWEEP_STEP {
             return;
         }
         self.swept_at = now;
-        let root = &self.proc_root;
-        self.processes.retain(|tgid, known| {
-            if known.ended_at.is_some_and(|ended| now.since(ended) < KEEP_ENDED) {
-                return true;
+        let behind = self.to_sweep.len().saturating_sub(SWEEP_AT_ONCE);
+        for tgid in self.to_sweep.split_off(behind) {
+            let Some(known) = self.processes.get_mut(&tgid) else { continue };
+            let gone = match start_time(&self.proc_root.join(tgid.to_string())) {
+                // Its last records may still be queued.
+                None => known.ended_at.is_none(),
+                Some(started) => *known.start_time.get_or_insert(started) != started,
+            };
+            if gone {
+                self.processes.remove(&tgid);
             }
-            let started = start_time(&root.join(tgid.to_string()));
-            match (&known.image, started) {
-                (_, None) => false,
-                (Some(image), Some(started)) => image.start_time == started || image.tgid != *tgid,
-                (None, Some(_)) => true,
-            }
-        });
+        }
     }
+}
+
+/// The executable mappings of a process or thread, if it has any.
+fn lines(process: &Path) -> Option<Vec<Line>> {
+    let lines = maps::read(fs::File::open(process.join("maps")).ok()?);
+    // Otherwise it is a kernel thread, or just ending.
+    (!lines.is_empty()).then_some(lines)
+}
+
+/// Whether two images differ in nothing but their number.
+fn is_same(one: &Image, other: &Image) -> bool {
+    let mapping = |mapping: &Mapping| {
+        let Mapping { start, end, offset, object } = mapping;
+        (*start, *end, *offset, object.number)
+    };
+    one.tgid == other.tgid
+        && one.start_time == other.start_time
+        && one.exe == other.exe
+        && one.mappings.iter().map(mapping).eq(other.mappings.iter().map(mapping))
 }
 
 /// When the process started, in clock ticks since boot: field 22 of `/proc/PID/stat`.
@@ -237,3 +302,6 @@ fn start_time(process: &Path) -> Option<u64> {
     // The name may contain anything, parentheses too: fields are counted behind the last one.
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests;

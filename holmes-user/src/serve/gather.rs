@@ -37,6 +37,8 @@ pub struct Gathered<'a> {
     pub store: StoreCounts,
     /// Incidents that were lost because the desk was too far behind.
     pub desk_full: u64,
+    /// Incidents over which the desk broke down.
+    pub desk_broken: u64,
     /// Profiles that broke a rule of their format.
     pub invalid_profiles: u64,
     /// Bytes that the recording could not take.
@@ -148,6 +150,7 @@ impl Gathered<'_> {
                 ("process_maps_unreadable", self.processes.maps_failed),
                 ("executable_unreadable", self.processes.files_unreadable),
                 ("incident_queue_full", self.desk_full),
+                ("incident_desk_broken", self.desk_broken),
                 ("profile_invalid", self.invalid_profiles),
                 ("input_not_recorded", self.unrecorded_inputs),
             ]

@@ -46,6 +46,7 @@ impl Recorder {
             names: &self.names,
             store: self.store.counts(),
             desk_full: self.desk.full,
+            desk_broken: self.desk.broken,
             invalid_profiles: self.invalid_profiles,
             unrecorded_inputs: self.tap.missed,
             cgroups: &cgroups,

@@ -206,3 +206,20 @@ fn what_a_failed_scan_does_not_show_is_not_taken_for_removed() {
     fs::remove_file(tree.folder.path()).unwrap();
     fs::rename(&moved, tree.folder.path()).unwrap();
 }
+
+#[test]
+fn what_lived_between_two_scans_is_reported_to_be_forgotten() {
+    let mut tree = Tree::new();
+    let mut index = tree.index();
+    index.refresh(tree.now);
+    let short = CgroupId(u64::MAX);
+    // The scan of this second was made before anybody asked.
+    assert_eq!(index.resolve(short, tree.now).path, "");
+    assert_eq!(index.take_removed(), []);
+    let now = tree.later();
+    index.refresh(now);
+    assert_eq!(index.take_removed(), [short]);
+    let now = tree.later();
+    assert_eq!(index.resolve(short, now).path, "");
+    assert_eq!(index.take_removed(), []);
+}
