@@ -20,6 +20,13 @@ pub fn target() -> PathBuf {
     )
 }
 
+/// The path as one types it here: relative to the current folder if it is below it.
+pub fn short(path: &Path) -> PathBuf {
+    let here = std::env::current_dir().ok();
+    let below = here.and_then(|here| path.strip_prefix(here).ok().map(Path::to_path_buf));
+    below.unwrap_or_else(|| path.to_path_buf())
+}
+
 /// The recorder as `cargo build --release` leaves it.
 pub fn recorder() -> PathBuf {
     target().join("release/holmes-ebpf")

@@ -112,3 +112,10 @@ fn the_image_is_the_binary_and_nothing_else() {
     assert_eq!(last.lines().filter(|line| line.starts_with("COPY ")).count(), 1);
     assert!(last.contains("ENTRYPOINT [\"/usr/local/bin/holmes-ebpf\"]"));
 }
+
+#[test]
+fn what_the_image_lacks_is_linked_in() {
+    let manifest: toml::Table = read("../Cargo.toml").parse().unwrap();
+    let features = &manifest["workspace"]["dependencies"]["xz2"]["features"];
+    assert!(features.as_array().unwrap().contains(&"static".into()), "distroless has no liblzma");
+}

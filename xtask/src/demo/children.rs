@@ -63,7 +63,7 @@ impl Recorder {
     /// # Errors
     /// When it cannot be started.
     pub fn start(arguments: &[OsString]) -> Result<Self> {
-        let mut recorder = command::of(workspace::recorder(), arguments);
+        let mut recorder = command::of(workspace::short(&workspace::recorder()), arguments);
         // A group of its own: Ctrl-C reaches us, and we end it in order.
         recorder.stdin(Stdio::null()).stderr(Stdio::piped()).process_group(0);
         println!("$ {}", command::shown(&recorder));

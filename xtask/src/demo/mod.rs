@@ -58,7 +58,7 @@ pub fn run(args: &Args) -> Result<()> {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))
             .context("cannot handle Ctrl-C and SIGTERM")?;
     }
-    let incidents = folder.join("incidents");
+    let incidents = workspace::short(&folder.join("incidents"));
     if incidents.exists() {
         std::fs::remove_dir_all(&incidents)
             .with_context(|| format!("cannot remove the last demo's {}", incidents.display()))?;
