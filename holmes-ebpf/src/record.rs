@@ -74,11 +74,15 @@ impl Report {
         let frames = scratch.frames.as_mut_ptr();
 
         let mut user_frames = 0;
-        if self.stacks != Stacks::None {
+        let user_task = is_user_task();
+        if !user_task {
+            flags |= flag::KERNEL_THREAD;
+        }
+        if self.stacks != Stacks::None && user_task {
             // SAFETY: `frames` has room for twice MAX_FRAMES.
             let walked = unsafe { user_stack(ctx, frames) };
             user_frames = walked.frames;
-            if walked.failed && is_user_task() {
+            if walked.failed {
                 flags |= flag::USER_STACK_FAILED;
                 count(Counter::UserStackFailed);
             } else if walked.truncated() {
@@ -91,9 +95,11 @@ impl Report {
         if self.stacks == Stacks::UserAndKernel {
             // SAFETY: at most MAX_FRAMES are used, and as many more fit behind them.
             let walked = unsafe { kernel_stack(ctx, frames.add(user_frames & MAX_FRAMES)) };
-            // A stack that is in user space has no kernel part: the kernel answers with an error.
             kernel_frames = walked.frames;
-            if walked.truncated() {
+            if walked.failed {
+                flags |= flag::KERNEL_STACK_FAILED;
+                count(Counter::KernelStackFailed);
+            } else if walked.truncated() {
                 flags |= flag::KERNEL_STACK_TRUNCATED;
                 count(Counter::KernelStackTruncated);
             }

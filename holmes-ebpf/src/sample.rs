@@ -17,12 +17,14 @@ pub fn sample(ctx: PerfEventContext) -> u32 {
     let Some(subject) = subject().filter(|subject| subject.tid != 0) else {
         return 0;
     };
+    // Code that runs in user space has no kernel stack: the walk would only find that out again.
+    let stacks = if in_user_mode(&ctx) { Stacks::User } else { Stacks::UserAndKernel };
     let sent = Report {
         stream: Stream::Samples,
         slot: Slot::Sample,
         kind: RecordKind::Sample,
         flags: 0,
-        stacks: Stacks::UserAndKernel,
+        stacks,
         value: 0,
         aux: 0,
     }
@@ -37,4 +39,20 @@ pub fn sample(ctx: PerfEventContext) -> u32 {
         }
     }
     0
+}
+
+/// Whether the CPU was interrupted in user space: the privilege level is in the code segment's
+/// lowest bits.
+#[cfg(bpf_target_arch = "x86_64")]
+#[inline(always)]
+fn in_user_mode(ctx: &PerfEventContext) -> bool {
+    // SAFETY: the context is valid while the program runs, and the verifier checks the offset.
+    unsafe { (*ctx.ctx).regs.cs & 3 == 3 }
+}
+
+/// Other architectures: let the walk find out.
+#[cfg(not(bpf_target_arch = "x86_64"))]
+#[inline(always)]
+fn in_user_mode(_ctx: &PerfEventContext) -> bool {
+    false
 }
