@@ -1,10 +1,12 @@
 //! The pipeline: wires the stages together; nothing else does.
 //!
-//! - [`live`]: the stages up to whose an observation is, on this host's kernel;
-//! - [`recorder`]: the recorder's loop;
-//! - [`desk`]: the thread that names and files incidents;
-//! - [`record`]: one window, to a file;
-//! - [`replay`]: a recording instead of a kernel.
+//! - `live`: the stages up to whose an observation is, on this host's kernel;
+//! - `recorder`: the recorder's loop;
+//! - `desk`: the thread that names and files incidents;
+//! - `record`: one window, to a file;
+//! - `replay`: a recording instead of a kernel;
+//! - `tap`: writes such a recording as the input goes by;
+//! - `os_signals`: what the program is told by signals.
 //!
 //! Must not: do a stage's work. What is more than wiring belongs in a stage.
 
