@@ -26,4 +26,4 @@ mod tests;
 pub use incident::{Incident, IncidentCut, Losses, Reason};
 pub use input::{CaptureSettings, Counters, Input, Start};
 pub use names::{Names, RecordedLine, RecordedName};
-pub use recorder::{FlightRecorder, MAX_PENDING, PendingFull, SETTLE, Totals};
+pub use recorder::{FlightRecorder, MAX_PENDING, Refused, SETTLE, Totals};

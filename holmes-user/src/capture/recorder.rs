@@ -29,10 +29,17 @@ pub const SETTLE: Duration = Duration::from_millis(500);
 /// to whole seconds, and a capture closes with the first tick after [`SETTLE`].
 const SPAN_MARGIN: Duration = Duration::from_secs(5);
 
-/// A capture was refused.
+/// Why a capture that somebody asked for was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{MAX_PENDING} captures are under way already: try again when one of them has closed")]
-pub struct PendingFull;
+pub enum Refused {
+    /// Too many at the same time.
+    #[error("{MAX_PENDING} captures are under way already: try again when one of them has closed")]
+    PendingFull,
+    /// Too many in the last hour. Whoever reaches the trigger must not be able to push the
+    /// incidents of the rules off the disk.
+    #[error("the incidents of this hour are used up: --max-incidents-per-hour allows more")]
+    Budget,
+}
 
 /// What the recorder has counted since it started, for `/metrics` and for the closing line.
 #[derive(Clone, Debug)]
@@ -48,7 +55,8 @@ pub struct Totals {
     pub counters: BTreeMap<String, u64>,
     /// Decisions by signal and by what was decided.
     pub decisions: BTreeMap<(Signal, &'static str), u64>,
-    /// Captures by result: `rule` and `manual` (opened), `closed`, `pending_full` (refused).
+    /// Captures by result: `rule` and `manual` (opened), `closed`, `pending_full` and `budget`
+    /// (refused).
     pub captures: BTreeMap<&'static str, u64>,
     /// Captures under way.
     pub pending: usize,
@@ -203,8 +211,12 @@ impl FlightRecorder {
     /// Opens an incident that somebody asked for; of the whole host if no target is named.
     ///
     /// # Errors
-    /// [`PendingFull`] if too many captures are under way; it is counted.
-    pub fn trigger(&mut self, now: Nanos, target: Option<Target>) -> Result<(), PendingFull> {
+    /// [`Refused`]; it is counted.
+    pub fn trigger(&mut self, now: Nanos, target: Option<Target>) -> Result<(), Refused> {
+        if self.pending.len() < MAX_PENDING && !self.rules.spend(now) {
+            *self.captures.entry("budget").or_insert(0) += 1;
+            return Err(Refused::Budget);
+        }
         let pending = self.manual(now, target.unwrap_or(Target::Host));
         self.open(pending)?;
         *self.captures.entry("manual").or_insert(0) += 1;
@@ -228,10 +240,10 @@ impl FlightRecorder {
         }
     }
 
-    fn open(&mut self, pending: Pending) -> Result<(), PendingFull> {
+    fn open(&mut self, pending: Pending) -> Result<(), Refused> {
         if self.pending.len() >= MAX_PENDING {
             *self.captures.entry("pending_full").or_insert(0) += 1;
-            return Err(PendingFull);
+            return Err(Refused::PendingFull);
         }
         self.pending.push(pending);
         Ok(())

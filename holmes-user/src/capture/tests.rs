@@ -234,15 +234,30 @@ fn without_a_series_the_onset_is_the_last_quiet_reading() {
 
 #[test]
 fn captures_under_way_are_bounded() {
-    let mut recorder = FlightRecorder::new(start());
+    let mut start = start();
+    start.capture.rules.max_incidents_per_hour = 100;
+    let mut recorder = FlightRecorder::new(start);
     let now = Nanos::from_secs(START_S + 1);
     for pid in 0..MAX_PENDING as u32 {
         assert_eq!(recorder.trigger(now, Some(Target::Process { pid })), Ok(()));
     }
-    assert_eq!(recorder.trigger(now, None), Err(PendingFull));
+    assert_eq!(recorder.trigger(now, None), Err(Refused::PendingFull));
     assert_eq!(recorder.totals().captures.get("pending_full"), Some(&1));
     assert_eq!(recorder.finish(now).len(), MAX_PENDING, "stopping cuts them all");
     assert_eq!(recorder.finish(now).len(), 0);
+}
+
+#[test]
+fn triggers_by_hand_are_within_the_hourly_budget() {
+    let mut start = start();
+    start.capture.rules.max_incidents_per_hour = 2;
+    let mut recorder = FlightRecorder::new(start);
+    let at = |minutes: u64| Nanos::from_secs(START_S + 60 * minutes);
+    assert_eq!(recorder.trigger(at(0), None), Ok(()));
+    assert_eq!(recorder.trigger(at(1), None), Ok(()));
+    assert_eq!(recorder.trigger(at(59), None), Err(Refused::Budget));
+    assert_eq!(recorder.totals().captures.get("budget"), Some(&1));
+    assert_eq!(recorder.trigger(at(60), None), Ok(()), "the first is an hour old");
 }
 
 #[test]

@@ -65,6 +65,16 @@ impl RuleBook {
         &self.rules
     }
 
+    /// Takes one incident out of the hour's budget, for one that no rule decided. Whether there was
+    /// one left.
+    pub fn spend(&mut self, now: Nanos) -> bool {
+        let allowed = self.budget.allows(now, self.rules.max_incidents_per_hour);
+        if allowed {
+            self.budget.spend(now);
+        }
+        allowed
+    }
+
     /// Targets that are remembered.
     pub fn remembered(&self) -> usize {
         self.targets.len()
