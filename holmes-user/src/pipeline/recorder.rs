@@ -278,14 +278,21 @@ impl Recorder {
         let watched = &self.live.watched;
         let targets = match request.target() {
             None => Ok(watched.targets()),
-            Some(TriggerTarget::Host) if watched.is_host() => Ok(vec![Target::Host]),
-            Some(TriggerTarget::Process(pid)) => Ok(vec![Target::Process { pid: *pid }]),
-            Some(TriggerTarget::Cgroup(path)) => watched
-                .find_cgroup(Path::new(path))
-                .map(|target| vec![target])
-                .map_err(|e| e.to_string()),
-            Some(TriggerTarget::Host) => Err("not the whole host is watched".to_owned()),
+            Some(TriggerTarget::Host) => Ok(vec![Target::Host]),
+            Some(TriggerTarget::Process(pid)) => {
+                watched.find_process(*pid, Path::new(PROC)).map(|target| vec![target])
+            }
+            Some(TriggerTarget::Cgroup(path)) => {
+                watched.find_cgroup(Path::new(path)).map(|target| vec![target])
+            }
         };
+        let targets = targets.map_err(|error| error.to_string()).and_then(|targets| match targets
+            .iter()
+            .find(|target| !watched.covers(target))
+        {
+            Some(target) => Err(format!("{target} is not watched")),
+            None => Ok(targets),
+        });
         let answer = match targets {
             Err(reason) => {
                 TriggerAnswer::UnknownTarget { reason: format!("{reason}; watching {watched}") }

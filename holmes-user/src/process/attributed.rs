@@ -31,12 +31,14 @@ pub struct Cgroup {
 impl Cgroup {
     /// Whether this cgroup is the one at `path` or a descendant of it.
     pub fn is_within(&self, path: &str) -> bool {
-        path == "/"
-            || self
-                .path
-                .strip_prefix(path)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        is_within(&self.path, path)
     }
+}
+
+/// Whether the cgroup at `path` is the one at `above` or a descendant of it.
+pub fn is_within(path: &str, above: &str) -> bool {
+    above == "/"
+        || path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// An observation, and whose it is.

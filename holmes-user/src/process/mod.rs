@@ -14,7 +14,7 @@ mod maps;
 mod objects;
 mod table;
 
-pub use attributed::{Attributed, Cgroup, Container};
+pub use attributed::{Attributed, Cgroup, Container, is_within};
 pub use attributor::Attributor;
 pub use cgroups::CgroupIndex;
 pub use image::{Image, Mapping, Object, ObjectKind};

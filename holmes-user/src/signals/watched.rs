@@ -11,7 +11,7 @@ use super::reading::Target;
 use super::sources::Sources;
 use crate::kernel::TargetFilter;
 use crate::kernel::cgroupfs::{CgroupfsError, Layout, Located, Mount};
-use crate::process::{Cgroup, CgroupIndex, Container};
+use crate::process::{Cgroup, CgroupIndex, Container, is_within};
 use crate::settings::Watch;
 
 /// What the user asked for cannot be watched.
@@ -113,11 +113,6 @@ impl Watched {
         }
     }
 
-    /// Whether single cgroups come and go as targets.
-    pub fn is_host(&self) -> bool {
-        matches!(self.what, What::Host)
-    }
-
     /// Whether the user named this cgroup.
     pub fn names(&self, cgroup: &Cgroup) -> bool {
         matches!(&self.what, What::Cgroups(named) if named.iter().any(|one| one.path == cgroup.path))
@@ -138,6 +133,31 @@ impl Watched {
     /// If there is none.
     pub fn find_cgroup(&self, path: &Path) -> Result<Target, WatchError> {
         Ok(target(&self.layout.locate(path)?.path))
+    }
+
+    /// The process that somebody names while the recorder runs.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn find_process(&self, pid: u32, proc_root: &Path) -> Result<Target, WatchError> {
+        if !proc_root.join(pid.to_string()).is_dir() {
+            return Err(WatchError::NoProcess { pid });
+        }
+        Ok(Target::Process { pid })
+    }
+
+    /// Whether anything of a target is watched: an incident of what is not would be empty.
+    pub fn covers(&self, target: &Target) -> bool {
+        match (&self.what, target) {
+            (What::Host, _) => true,
+            (What::Cgroups(named), Target::Cgroup { path, .. }) => {
+                named.iter().any(|one| is_within(path, &one.path))
+            }
+            // A process may be in any of the cgroups: the window knows.
+            (What::Cgroups(_), Target::Process { .. }) => true,
+            (What::Processes(pids), Target::Process { pid }) => pids.contains(pid),
+            (What::Cgroups(_) | What::Processes(_), _) => false,
+        }
     }
 
     /// Looks whether a named cgroup was removed and made again, as a restarted container's is: the
@@ -181,5 +201,33 @@ impl std::fmt::Display for Watched {
                 write!(out, "{}", targets.join(", "))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watched(what: What) -> Watched {
+        Watched { what, layout: Layout::default(), mount: None }
+    }
+
+    fn located(path: &str) -> Located {
+        use crate::kernel::cgroupfs::Hierarchy;
+        Located { hierarchy: Hierarchy::Unified, mount: "/".into(), path: path.to_owned(), id: 1 }
+    }
+
+    #[test]
+    fn only_what_is_watched_is_covered() {
+        let pid = Target::Process { pid: 7 };
+        let host = watched(What::Host);
+        assert!(host.covers(&Target::Host) && host.covers(&pid) && host.covers(&target("/a")));
+        let cgroups = watched(What::Cgroups(vec![located("/app")]));
+        assert!(cgroups.covers(&target("/app")) && cgroups.covers(&target("/app/worker")));
+        assert!(!cgroups.covers(&target("/apple")) && !cgroups.covers(&target("/")));
+        assert!(!cgroups.covers(&Target::Host) && cgroups.covers(&pid));
+        let processes = watched(What::Processes(vec![7]));
+        assert!(processes.covers(&pid) && !processes.covers(&Target::Process { pid: 8 }));
+        assert!(!processes.covers(&target("/app")) && !processes.covers(&Target::Host));
     }
 }
