@@ -182,7 +182,7 @@ pub(super) struct RecorderArguments {
     /// Size of the ring buffer, rounded up to a power of two [default: 4MiB]
     #[arg(long, value_name = "SIZE", hide_short_help = true, value_parser = ring_bytes)]
     pub ring_bytes: Option<u32>,
-    /// Write the recorder's input to this file, for `replay`
+    /// Write the recorder's input to this file, at most 4 GiB, for `replay`
     #[arg(long, value_name = "FILE", hide_short_help = true, value_parser = path)]
     pub record_input: Option<PathBuf>,
     /// Log the probes' own diagnostics
