@@ -26,16 +26,7 @@ use crate::capture::Losses;
 
 /// The closing line: what was taken, and what became of it.
 fn balance(losses: &Losses) -> String {
-    let lost: u64 = losses.lost.values().sum();
-    let causes: Vec<String> = losses
-        .lost
-        .iter()
-        .filter(|(_, count)| **count > 0)
-        .map(|(cause, count)| format!("{cause} {count}"))
-        .collect();
-    let causes =
-        if causes.is_empty() { String::new() } else { format!(" ({})", causes.join(", ")) };
-    format!("samples: {} taken = {} reported + {lost} lost{causes}", losses.taken, losses.reported)
+    format!("samples: {}", losses.account())
 }
 
 /// Which flag would have prevented the losses, if one would.

@@ -40,6 +40,27 @@ pub struct Losses {
     pub notes: BTreeMap<String, u64>,
 }
 
+impl Losses {
+    /// CPU samples lost, whatever the cause.
+    pub fn lost_in_all(&self) -> u64 {
+        self.lost.values().sum()
+    }
+
+    /// In words: `9 taken = 7 reported + 2 lost (ring_full 2)`.
+    pub fn account(&self) -> String {
+        let causes: Vec<String> = self
+            .lost
+            .iter()
+            .filter(|&(_, &count)| count > 0)
+            .map(|(cause, count)| format!("{cause} {count}"))
+            .collect();
+        let causes =
+            if causes.is_empty() { String::new() } else { format!(" ({})", causes.join(", ")) };
+        let (taken, reported, lost) = (self.taken, self.reported, self.lost_in_all());
+        format!("{taken} taken = {reported} reported + {lost} lost{causes}")
+    }
+}
+
 /// One profile of an incident.
 #[derive(Clone, Debug)]
 pub struct IncidentCut {

@@ -69,18 +69,8 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 fn loss_comments(losses: &Losses) -> Vec<String> {
-    let lost: u64 = losses.lost.values().sum();
-    let causes: Vec<String> = losses
-        .lost
-        .iter()
-        .filter(|&(_, &count)| count > 0)
-        .map(|(cause, count)| format!("{cause} {count}"))
-        .collect();
-    let mut counts =
-        format!("CPU samples: {} taken = {} reported + {lost} lost", losses.taken, losses.reported);
-    if !causes.is_empty() {
-        counts.push_str(&format!(" ({})", causes.join(", ")));
-    }
+    let lost = losses.lost_in_all();
+    let counts = format!("CPU samples: {}", losses.account());
     let percent = 100.0 * lost as f64 / losses.taken.max(1) as f64;
     let trust = if percent > DOUBTFUL_PERCENT {
         format!("shares are doubtful: {percent:.1} % of the samples were lost")

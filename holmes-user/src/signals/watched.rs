@@ -58,10 +58,7 @@ impl Watched {
             Watch::Host => What::Host,
             Watch::Cgroups(paths) => What::Cgroups(layout.locate_all(paths)?),
             Watch::Processes(pids) => {
-                let gone = |pid: &&u32| !proc_root.join(pid.to_string()).is_dir();
-                if let Some(&pid) = pids.iter().find(gone) {
-                    return Err(WatchError::NoProcess { pid });
-                }
+                pids.iter().try_for_each(|&pid| must_exist(pid, proc_root))?;
                 What::Processes(pids.clone())
             }
         };
@@ -140,9 +137,7 @@ impl Watched {
     /// # Errors
     /// If there is none.
     pub fn find_process(&self, pid: u32, proc_root: &Path) -> Result<Target, WatchError> {
-        if !proc_root.join(pid.to_string()).is_dir() {
-            return Err(WatchError::NoProcess { pid });
-        }
+        must_exist(pid, proc_root)?;
         Ok(Target::Process { pid })
     }
 
@@ -183,6 +178,11 @@ impl Watched {
         }
         remade
     }
+}
+
+fn must_exist(pid: u32, proc_root: &Path) -> Result<(), WatchError> {
+    let exists = proc_root.join(pid.to_string()).is_dir();
+    if exists { Ok(()) } else { Err(WatchError::NoProcess { pid }) }
 }
 
 fn target(path: &str) -> Target {
