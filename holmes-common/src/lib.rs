@@ -5,6 +5,7 @@
 //! - [`record`]: the bytes of one ring-buffer record;
 //! - [`globals`]: what user space tells the probes before they are loaded;
 //! - [`counter`]: everything that is counted in the kernel, by cause;
+//! - [`unwind`]: the tables that stacks are unwound with;
 //! - [`limits`]: the bounds both sides rely on.
 //!
 //! Must not: allocate, depend on anything, or know aya. Sizes and offsets are asserted at compile
@@ -15,3 +16,4 @@ pub mod counter;
 pub mod globals;
 pub mod limits;
 pub mod record;
+pub mod unwind;

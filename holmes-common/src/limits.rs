@@ -36,3 +36,21 @@ pub const MAX_TARGETS: u32 = 256;
 /// How far up the cgroup tree a target is looked for. The kernel has no limit of its own;
 /// containers nest below ten deep.
 pub const MAX_CGROUP_DEPTH: usize = 24;
+
+/// Rows of unwind tables in the kernel, unless the user says otherwise: 32 MiB. libc takes 23
+/// thousand, node 277 thousand, LLVM 1.2 million.
+pub const DEFAULT_ROWS: u32 = 4 << 20;
+
+/// Pages of unwind tables: 4 GiB of code.
+pub const MAX_PAGES: u32 = 1 << 16;
+
+/// Executables that mappings can refer to at the same time; a host with 200 processes maps about
+/// 500 different ones.
+pub const MAX_EXES: u32 = 8192;
+
+/// Entries of the trie of mappings: one to eight for each executable mapping. 1,000 processes with
+/// 20 libraries each need about 80 thousand. The kernel allocates entries as they are added.
+pub const MAX_MAPPING_ENTRIES: u32 = 1 << 18;
+
+/// Processes whose mappings are known to the probes.
+pub const MAX_PROCESSES: u32 = 1 << 15;

@@ -5,6 +5,7 @@
 //!
 //! - [`kernel`]: loads and attaches the probes, and says which are on and why others are off;
 //! - [`collect`]: drains their ring buffer: bytes become [`collect::Observation`]s;
+//! - [`binary`]: bounded readers of executable files, for the stages that need a part of them;
 //! - [`process`]: says whose they are: [`process::Attributed`], with the process's image and cgroup;
 //! - [`window`]: keeps the last minutes of them, exact, in one-second buckets under a cap;
 //! - [`signals`]: reads CPU, memory and threads of each target: [`signals::SignalFrame`];
@@ -23,6 +24,8 @@ pub mod settings;
 pub mod kernel;
 
 pub mod collect;
+
+pub mod binary;
 
 pub mod process;
 

@@ -13,10 +13,12 @@ mod object;
 mod probes;
 pub mod release;
 mod tracefs;
+mod unwind_maps;
 
 pub use error::KernelError;
 pub use gauges::{KernelCounts, MapUse, ProgramUse};
 pub use probes::{ProbeState, ProbeStatus, Probes, SampleEvent, Sampling};
+pub use unwind_maps::{UnwindMaps, UnwindRoom};
 
 use std::collections::BTreeSet;
 

@@ -8,7 +8,6 @@ mod attributor;
 pub(crate) mod cgroup_walk;
 mod cgroups;
 mod container;
-mod elf;
 mod image;
 mod maps;
 mod objects;

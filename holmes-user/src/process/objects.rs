@@ -13,8 +13,8 @@ use std::sync::{Arc, Weak};
 
 use rustc_hash::FxHashMap;
 
-use super::elf;
 use super::image::{Object, ObjectKind};
+use crate::binary::build_id;
 
 /// Objects remembered at the same time. A host with 200 processes maps about 500 different ones;
 /// beyond the limit the forgotten ones are swept first.
@@ -100,7 +100,7 @@ impl Objects {
         // What was not opened the last time may be now: its process was just ending, or there were
         // too many. Otherwise one such moment would cost everybody the names of, say, libc.
         let found = open(id, at);
-        let build_id = found.as_ref().ok().and_then(elf::build_id).unwrap_or_default();
+        let build_id = found.as_ref().ok().and_then(build_id).unwrap_or_default();
         // Past the limit the file's build-id is all that is kept.
         let file = found.ok().map(|file| self.may_open().then_some(file));
         if file.is_none() {

@@ -13,11 +13,12 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-pub(super) use read::{Bytes, ExcerptError};
+pub(super) use read::ExcerptError;
 use read::{Headers, MAX_SMALL_BYTES, Part, SHF_COMPRESSED, Section};
 
 use super::compressed;
 use super::stats::DebugSkipped;
+use crate::binary::Bytes;
 
 /// Symbol and string tables of one file, in bytes, together. An unstripped node or rustc has 40 MB
 /// of them; where the full table is larger, the dynamic one stands in.

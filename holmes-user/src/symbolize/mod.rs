@@ -18,7 +18,6 @@ mod kallsyms;
 mod stats;
 mod symbolizer;
 mod table;
-mod vdso;
 
 pub use frame::{Frame, Place, frames};
 pub use stats::{DebugSkipped, NameStats, NamedBy, Unnamed};

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use rustc_hash::FxHashMap;
 
 use super::elf::{self, Deadlines};
-use super::excerpt::{Bytes, Excerpt, ExcerptError};
+use super::excerpt::{Excerpt, ExcerptError};
 use super::frame::{Place, frames};
 use super::kallsyms;
 use super::stats::{NameStats, NamedBy, Unnamed};
 use super::table::{Line, Named, SymbolTable};
-use super::vdso;
+use crate::binary::{BinaryError, Bytes, vdso};
 use crate::process::{Object, ObjectKind};
 use crate::window::Cut;
 
@@ -140,8 +140,8 @@ fn file_excerpt(object: &Object) -> Result<Excerpt, Unnamed> {
 }
 
 fn vdso_excerpt() -> Result<Excerpt, Unnamed> {
-    let bytes = vdso::bytes().map_err(|error| {
-        tracing::warn!("{error}");
+    let bytes = vdso().map_err(|error| {
+        tracing::warn!("{error}; frames in it stay unnamed");
         Unnamed::Unreadable
     })?;
     excerpt(Bytes::Memory(&bytes), "[vdso]", "")
@@ -151,8 +151,10 @@ fn excerpt(bytes: Bytes<'_>, path: &str, build_id: &str) -> Result<Excerpt, Unna
     Excerpt::of(bytes, build_id).map_err(|error| {
         tracing::debug!(path, error = &error as &dyn std::error::Error, "frames stay unnamed");
         match error {
-            ExcerptError::NotElf(_) => Unnamed::NotElf,
-            ExcerptError::Read(_) | ExcerptError::Write(_) => Unnamed::Unreadable,
+            ExcerptError::Read(BinaryError::Malformed(_)) => Unnamed::NotElf,
+            ExcerptError::Read(BinaryError::Read(_)) | ExcerptError::Write(_) => {
+                Unnamed::Unreadable
+            }
         }
     })
 }

@@ -6,8 +6,12 @@ use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{Input, Symbolizer};
 use proptest::prelude::*;
 
-use super::read::{EHDR, PHDR, PT_LOAD, SHDR, SHT_STRTAB, SYMBOL, u16_at, u32_at, u64_at};
+use super::read::{EHDR, PHDR, SHDR, SHT_STRTAB};
 use super::*;
+use crate::binary::{BinaryError, u16_at, u32_at, u64_at};
+
+const PT_LOAD: u32 = 1;
+const SYMBOL: u64 = 24;
 
 fn own_binary() -> Vec<u8> {
     std::fs::read("/proc/self/exe").unwrap()
@@ -145,7 +149,10 @@ fn what_lies_about_its_size_is_left_out() {
 #[test]
 fn what_is_no_elf_file_is_refused() {
     let refused = |bytes: &[u8]| {
-        matches!(Excerpt::of(Bytes::Memory(bytes), ""), Err(ExcerptError::NotElf(_)))
+        matches!(
+            Excerpt::of(Bytes::Memory(bytes), ""),
+            Err(ExcerptError::Read(BinaryError::Malformed(_)))
+        )
     };
     assert!(refused(b""));
     assert!(refused(&[0; 100]));
@@ -153,7 +160,10 @@ fn what_is_no_elf_file_is_refused() {
     elf[4] = 1;
     assert!(refused(&elf));
     let pipe = File::open("/dev/zero").unwrap();
-    assert!(matches!(Excerpt::of(Bytes::File(&pipe), ""), Err(ExcerptError::NotElf(_))));
+    assert!(matches!(
+        Excerpt::of(Bytes::File(&pipe), ""),
+        Err(ExcerptError::Read(BinaryError::Malformed(_)))
+    ));
 }
 
 #[test]
@@ -168,7 +178,10 @@ fn a_file_cut_short_is_an_error_and_no_crash() {
     let deadlines = super::super::elf::Deadlines { debug: soon, all: soon };
     let (answers, _) = super::super::elf::name(&excerpt, &[0x10], deadlines);
     assert_eq!(&*answers[0].as_ref().unwrap().1.lines[0].function, "spin");
-    assert!(matches!(Excerpt::of(Bytes::File(&file), ""), Err(ExcerptError::NotElf(_))));
+    assert!(matches!(
+        Excerpt::of(Bytes::File(&file), ""),
+        Err(ExcerptError::Read(BinaryError::Malformed(_)))
+    ));
 }
 
 proptest! {

@@ -7,8 +7,9 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use super::read::{
-    Bytes, EHDR, ExcerptError, Headers, PHDR, Part, SHDR, SHF_COMPRESSED, SHT_STRTAB, Section,
+    EHDR, ExcerptError, Headers, PHDR, Part, SHDR, SHF_COMPRESSED, SHT_STRTAB, Section,
 };
+use crate::binary::Bytes;
 
 /// Writes the excerpt: file header, segments' headers, sections, their names, their headers.
 pub(super) fn write(

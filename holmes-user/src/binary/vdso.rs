@@ -11,17 +11,20 @@ const MAX_BYTES: u64 = 1 << 20;
 
 /// Why there is no copy.
 #[derive(Debug, Error)]
-pub(super) enum VdsoError {
+pub enum VdsoError {
     /// The recorder's own memory cannot be read.
-    #[error("cannot read the recorder's own vDSO; frames in it stay unnamed")]
+    #[error("cannot read the recorder's own vDSO")]
     Read(#[source] io::Error),
     /// The kernel mapped none.
-    #[error("the recorder has no vDSO (the kernel runs with vdso=0); frames in it stay unnamed")]
+    #[error("the recorder has no vDSO (the kernel runs with vdso=0)")]
     Missing,
 }
 
 /// The bytes of the vDSO that the kernel mapped into this process.
-pub(super) fn bytes() -> Result<Vec<u8>, VdsoError> {
+///
+/// # Errors
+/// There is none, or the recorder's memory cannot be read.
+pub fn vdso() -> Result<Vec<u8>, VdsoError> {
     let maps = std::fs::read_to_string("/proc/self/maps").map_err(VdsoError::Read)?;
     let (start, end) = maps.lines().find_map(range).ok_or(VdsoError::Missing)?;
     let size = end.checked_sub(start).filter(|&size| size <= MAX_BYTES);
@@ -43,7 +46,7 @@ mod tests {
 
     #[test]
     fn it_is_an_elf_file() {
-        assert!(bytes().unwrap().starts_with(b"\x7fELF"));
+        assert!(vdso().unwrap().starts_with(b"\x7fELF"));
     }
 
     #[test]

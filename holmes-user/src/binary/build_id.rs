@@ -25,7 +25,7 @@ const PHDR_BYTES: usize = 56;
 
 /// The build-id in lower-case hexadecimal; `None` if the file is no 64-bit little-endian ELF or
 /// has none.
-pub(super) fn build_id(file: &File) -> Option<String> {
+pub fn build_id(file: &File) -> Option<String> {
     find(|buffer, offset| file.read_exact_at(buffer, offset).ok())
 }
 
