@@ -3,6 +3,8 @@
 //! For each stream, taken = records delivered + losses, always. The counters live in one per-CPU
 //! array indexed by [`Counter`]; the totals of each cgroup in a hash of [`CgroupTotals`].
 
+use crate::unwind::WalkEnd;
+
 /// The streams whose records share the ring buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stream {
@@ -40,22 +42,52 @@ counters! {
     SamplesRingFull = "samples_ring_full",
     /// CPU samples lost because the probe had no scratch memory.
     SamplesNoScratch = "samples_no_scratch",
+    /// CPU samples lost because the program that continues them could not be called.
+    SamplesNoChain = "samples_no_chain",
     /// Memory calls of the target that a probe began to record.
     MemoryTaken = "memory_taken",
     /// Memory records lost because the ring buffer was full.
     MemoryRingFull = "memory_ring_full",
     /// Memory records lost because the probe had no scratch memory.
     MemoryNoScratch = "memory_no_scratch",
+    /// Memory records lost because the program that continues them could not be called.
+    MemoryNoChain = "memory_no_chain",
     /// Task events of the target that a probe began to record.
     TasksTaken = "tasks_taken",
     /// Task records lost because the ring buffer was full.
     TasksRingFull = "tasks_ring_full",
     /// Task records lost because the probe had no scratch memory.
     TasksNoScratch = "tasks_no_scratch",
-    /// User stacks that could not be walked (the record is delivered without).
-    UserStackFailed = "user_stack_failed",
-    /// User stacks cut at the frame limit.
-    UserStackTruncated = "user_stack_truncated",
+    /// Task records lost because the program that continues them could not be called.
+    TasksNoChain = "tasks_no_chain",
+    /// Records without a user stack.
+    WalkNotWalked = "walk_not_walked",
+    /// User stacks that are whole.
+    WalkOutermost = "walk_outermost",
+    /// User stacks that ended so, see `WalkEnd::UnknownProcess`.
+    WalkUnknownProcess = "walk_unknown_process",
+    /// User stacks that ended so, see `WalkEnd::Unmapped`.
+    WalkUnmapped = "walk_unmapped",
+    /// User stacks that ended so, see `WalkEnd::NoTable`.
+    WalkNoTable = "walk_no_table",
+    /// User stacks that ended so, see `WalkEnd::NoFramePointer`.
+    WalkNoFramePointer = "walk_no_frame_pointer",
+    /// User stacks that ended so, see `WalkEnd::UnsupportedRule`.
+    WalkUnsupportedRule = "walk_unsupported_rule",
+    /// User stacks that ended so, see `WalkEnd::LostBasePointer`.
+    WalkLostBasePointer = "walk_lost_base_pointer",
+    /// User stacks that ended so, see `WalkEnd::NotAbove`.
+    WalkNotAbove = "walk_not_above",
+    /// User stacks that ended so, see `WalkEnd::Unreadable`.
+    WalkUnreadable = "walk_unreadable",
+    /// User stacks that ended so, see `WalkEnd::FrameLimit`.
+    WalkFrameLimit = "walk_frame_limit",
+    /// User stacks that ended so, see `WalkEnd::NoRegisters`.
+    WalkNoRegisters = "walk_no_registers",
+    /// User stacks that ended so, see `WalkEnd::Compat`.
+    WalkCompat = "walk_compat",
+    /// Copies of stacks that a full ring buffer had no room for (the samples are not lost by that).
+    CopiesRingFull = "copies_ring_full",
     /// Kernel stacks that could not be walked (the record is delivered without).
     KernelStackFailed = "kernel_stack_failed",
     /// Kernel stacks cut at the frame limit.
@@ -74,6 +106,15 @@ counters! {
 
 /// Number of counters: the array's length.
 pub const COUNTERS: u32 = Counter::ALL.len() as u32;
+
+impl Counter {
+    /// The counter of walks that ended so.
+    pub const fn of_walk(end: WalkEnd) -> Self {
+        Self::ALL[Self::WalkNotWalked as usize + end as usize]
+    }
+}
+
+const _: () = assert!(Counter::WalkCompat as usize == Counter::of_walk(WalkEnd::Compat) as usize);
 
 impl Stream {
     /// Every stream.
@@ -103,6 +144,15 @@ impl Stream {
             Self::Samples => Counter::SamplesRingFull,
             Self::Memory => Counter::MemoryRingFull,
             Self::Tasks => Counter::TasksRingFull,
+        }
+    }
+
+    /// The counter of what was lost between two programs of a chain.
+    pub const fn no_chain(self) -> Counter {
+        match self {
+            Self::Samples => Counter::SamplesNoChain,
+            Self::Memory => Counter::MemoryNoChain,
+            Self::Tasks => Counter::TasksNoChain,
         }
     }
 

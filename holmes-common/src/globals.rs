@@ -49,6 +49,9 @@ pub struct Offsets {
     pub task_tgid: u32,
     /// `task_struct.mm`.
     pub task_mm: u32,
+    /// `task_struct.stack`: where the task's kernel stack begins, on kernels without
+    /// `bpf_task_pt_regs`; otherwise not needed.
+    pub task_stack: u32,
     /// `task_struct.cgroups`: the task's `css_set`.
     pub task_cgroups: u32,
     /// `mm_struct.brk`: the end of the heap.
@@ -75,6 +78,7 @@ impl Offsets {
         task_pid: NO_OFFSET,
         task_tgid: NO_OFFSET,
         task_mm: NO_OFFSET,
+        task_stack: NO_OFFSET,
         task_cgroups: NO_OFFSET,
         mm_brk: NO_OFFSET,
         mm_total_vm: NO_OFFSET,
@@ -87,4 +91,4 @@ impl Offsets {
     };
 }
 
-const _: () = assert!(size_of::<Offsets>() == 12 * 4, "Offsets has padding");
+const _: () = assert!(size_of::<Offsets>() == 13 * 4, "Offsets has padding");

@@ -1,8 +1,20 @@
 //! Bounds that both sides of the kernel border rely on.
 
-/// Frames kept of one stack, user or kernel. The kernel's own default for
-/// `kernel.perf_event_max_stack`; asking `bpf_get_stack` for more is refused.
-pub const MAX_FRAMES: usize = 127;
+/// Frames kept of a user stack. Twice what the kernel keeps: Java and recursion go deeper than 127.
+/// One less than a power of two, so that a mask is a bound.
+pub const MAX_USER_FRAMES: usize = 255;
+
+/// Frames kept of a kernel stack, and of a user stack that the kernel walks: its own default for
+/// `kernel.perf_event_max_stack`. Asking `bpf_get_stack` for more is refused.
+pub const MAX_KERNEL_FRAMES: usize = 127;
+
+/// Frames that one program walks before it calls the next. Measured: the verifier's limit of 8,192
+/// jumps is reached between 24 and 128.
+pub const FRAMES_PER_STEP: usize = 16;
+
+/// Steps of one walk: as many as the frames take. With the first and the last program this stays
+/// far below the kernel's 33 tail calls.
+pub const MAX_STEPS: usize = MAX_USER_FRAMES.div_ceil(FRAMES_PER_STEP);
 
 /// Bytes of a task's name, with the terminating NUL (`TASK_COMM_LEN`).
 pub const COMM_LEN: usize = 16;

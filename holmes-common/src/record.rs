@@ -1,11 +1,15 @@
 //! The bytes of one ring-buffer record: a [`RecordHeader`], then `user_frames` user addresses,
 //! then `kernel_frames` kernel addresses, each a native-endian `u64`, leaf first.
+//!
+//! All user addresses but the leaf are return addresses, one behind a call: whoever looks one up
+//! takes one off. A frame that a signal interrupted was not called: its address is written with one
+//! added, so that the same holds.
 
-use crate::limits::{COMM_LEN, MAX_FRAMES};
+use crate::limits::{COMM_LEN, MAX_KERNEL_FRAMES, MAX_USER_FRAMES};
 
 /// What a record reports. The value of [`RecordHeader::kind`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
+#[repr(u16)]
 pub enum RecordKind {
     /// A CPU was found executing this task.
     Sample = 1,
@@ -24,11 +28,14 @@ pub enum RecordKind {
     Exec = 7,
     /// The thread ends.
     Exit = 8,
+    /// Memory of a sample's stack, see [`StackCopy`]. It precedes the sample, which has the same
+    /// time and CPU.
+    StackCopy = 9,
 }
 
 impl RecordKind {
     /// The kind with this number, or `None` for a number that no probe writes.
-    pub const fn from_raw(raw: u32) -> Option<Self> {
+    pub const fn from_raw(raw: u16) -> Option<Self> {
         Some(match raw {
             1 => Self::Sample,
             2 => Self::Mmap,
@@ -38,6 +45,7 @@ impl RecordKind {
             6 => Self::NewTask,
             7 => Self::Exec,
             8 => Self::Exit,
+            9 => Self::StackCopy,
             _ => return None,
         })
     }
@@ -59,6 +67,10 @@ pub mod flag {
     pub const NEW_THREAD: u32 = 1 << 5;
     /// The task has no user side: a kernel thread.
     pub const KERNEL_THREAD: u32 = 1 << 6;
+    /// A part of the user stack was walked by frame pointers: functions may be missing in it.
+    pub const FRAME_POINTERS: u32 = 1 << 7;
+    /// The walk came through an executable whose table is not there: it is wanted.
+    pub const TABLE_WANTED: u32 = 1 << 8;
 }
 
 /// The fixed part of every record.
@@ -66,7 +78,9 @@ pub mod flag {
 #[repr(C)]
 pub struct RecordHeader {
     /// A [`RecordKind`].
-    pub kind: u32,
+    pub kind: u16,
+    /// How the walk of the user stack ended: a [`crate::unwind::WalkEnd`].
+    pub walk_end: u16,
     /// Bits of [`flag`].
     pub flags: u32,
     /// `CLOCK_MONOTONIC` in nanoseconds.
@@ -89,16 +103,44 @@ pub struct RecordHeader {
     pub value: i64,
     /// By kind, see [`RecordKind`].
     pub aux: u64,
+    /// Where the walk of the user stack stopped before the outermost frame, as an address in the
+    /// process; 0 if it did not.
+    pub stopped_at: u64,
 }
+
+/// A record of kind [`RecordKind::StackCopy`], without frames: what a user stack was walked from.
+/// Only made if asked for: it is far larger than what comes of it.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct StackCopy {
+    /// The head, the same as the sample's.
+    pub header: RecordHeader,
+    /// Where the process was.
+    pub ip: u64,
+    /// Its stack pointer: the address of the first byte of `bytes`.
+    pub sp: u64,
+    /// Its frame pointer register.
+    pub bp: u64,
+    /// Bytes that could be read.
+    pub length: u64,
+    /// The stack's memory, upwards.
+    pub bytes: [u8; STACK_COPY_BYTES],
+}
+
+/// Bytes copied of a stack. Of native programs' stacks, nine of ten are smaller.
+pub const STACK_COPY_BYTES: usize = 16 << 10;
+
+const _: () = assert!(core::mem::offset_of!(StackCopy, bytes) == HEADER_BYTES + 32);
 
 /// Size of the fixed part in bytes.
 pub const HEADER_BYTES: usize = size_of::<RecordHeader>();
 
 /// Size of the largest record in bytes.
-pub const MAX_RECORD_BYTES: usize = HEADER_BYTES + 2 * MAX_FRAMES * size_of::<u64>();
+pub const MAX_RECORD_BYTES: usize =
+    HEADER_BYTES + (MAX_USER_FRAMES + MAX_KERNEL_FRAMES) * size_of::<u64>();
 
 // The frames follow at once, so the header must end on their alignment and hold no padding.
-const _: () = assert!(HEADER_BYTES == 72);
+const _: () = assert!(HEADER_BYTES == 80);
 const _: () = assert!(HEADER_BYTES.is_multiple_of(align_of::<u64>()));
 const _: () = assert!(core::mem::offset_of!(RecordHeader, time_ns) == 8);
 const _: () = assert!(core::mem::offset_of!(RecordHeader, tgid) == 24);
@@ -106,3 +148,4 @@ const _: () = assert!(core::mem::offset_of!(RecordHeader, user_frames) == 36);
 const _: () = assert!(core::mem::offset_of!(RecordHeader, comm) == 40);
 const _: () = assert!(core::mem::offset_of!(RecordHeader, value) == 56);
 const _: () = assert!(core::mem::offset_of!(RecordHeader, aux) == 64);
+const _: () = assert!(core::mem::offset_of!(RecordHeader, stopped_at) == 72);

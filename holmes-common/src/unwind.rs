@@ -9,6 +9,10 @@
 /// Bits of an address that a row keeps: a page covers 64 KiB.
 pub const PAGE_BITS: u32 = 16;
 
+/// Bytes that offsets from the stack pointer and the frame pointer register to the CFA are multiples
+/// of: so that frames of up to half a megabyte fit a row.
+pub const CFA_UNIT: u64 = 8;
+
 /// How the canonical frame address (CFA, the stack pointer before the call) is computed. The value
 /// of [`Row::cfa_kind`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,9 +20,9 @@ pub const PAGE_BITS: u32 = 16;
 pub enum CfaKind {
     /// No table covers this code: walk by frame pointer.
     FramePointer = 0,
-    /// Stack pointer + [`Row::cfa_offset`].
+    /// Stack pointer + [`Row::cfa_offset`] times [`CFA_UNIT`].
     StackPointer = 1,
-    /// Frame pointer register + [`Row::cfa_offset`].
+    /// Frame pointer register + [`Row::cfa_offset`] times [`CFA_UNIT`].
     BasePointer = 2,
     /// A procedure linkage table's entry of 16 bytes, which pushes a word in its middle: stack
     /// pointer + 8, and 8 more from byte [`Row::cfa_offset`] of the entry on.
@@ -36,6 +40,8 @@ pub enum CfaKind {
     Stop = 8,
     /// A rule that cannot be written as a row.
     Unsupported = 9,
+    /// By frame pointer, which may lead to another stack: Go's functions that switch stacks.
+    FramePointerElsewhere = 10,
 }
 
 /// Where the caller's frame pointer register is. The value of [`Row::bp_kind`].
@@ -66,7 +72,7 @@ pub struct Row {
     pub cfa_kind: u8,
     /// A [`BpKind`].
     pub bp_kind: u8,
-    /// In bytes; what for is told by `cfa_kind`, and whether it is signed.
+    /// What for and in which unit is told by `cfa_kind`, and whether it is signed.
     pub cfa_offset: u16,
     /// In bytes; what for is told by `bp_kind`.
     pub bp_offset: i16,

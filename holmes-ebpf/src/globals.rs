@@ -23,3 +23,16 @@ pub static OFFSETS: Global<Offsets> = Global::new(Offsets::UNKNOWN);
 /// Where system-call tracepoints keep their values.
 #[unsafe(no_mangle)]
 pub static SYSCALL_LAYOUT: Global<SyscallLayout> = Global::new(SyscallLayout::USUAL);
+
+/// Whether the kernel has the helper `bpf_task_pt_regs` (5.15). Where it is 0 the verifier never
+/// comes to the call.
+#[unsafe(no_mangle)]
+pub static HAS_TASK_PT_REGS: Global<u32> = Global::new(0);
+
+/// Whether samples are preceded by a copy of their stack's memory.
+#[unsafe(no_mangle)]
+pub static COPY_STACKS: Global<u32> = Global::new(0);
+
+/// Bits of a user address that are a pointer authentication code on arm64; 0 elsewhere.
+#[unsafe(no_mangle)]
+pub static POINTER_CODE_MASK: Global<u64> = Global::new(0);

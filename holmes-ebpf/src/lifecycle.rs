@@ -1,6 +1,6 @@
 //! Exec and exit: when what is known of a process or thread stops being true.
 
-use aya_ebpf::{EbpfContext, macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use aya_log_ebpf::debug;
 use holmes_common::{counter::Stream, record::RecordKind};
 
@@ -8,7 +8,7 @@ use crate::{
     filter::{Subject, subject},
     maps::Slot,
     memory,
-    record::{Report, Stacks},
+    record::Report,
     stats::{add, cgroup_totals},
 };
 
@@ -23,7 +23,7 @@ pub fn sched_process_exec(ctx: RawTracePointContext) -> u32 {
         unsafe { add(&raw mut (*totals).execs, 1) };
     }
     debug!(&ctx, "exec: pid {} in cgroup {}", subject.tgid, subject.cgroup_id);
-    send(&ctx, &subject, Slot::Exec, RecordKind::Exec);
+    send(&subject, Slot::Exec, RecordKind::Exec);
     0
 }
 
@@ -39,12 +39,11 @@ pub fn sched_process_exit(ctx: RawTracePointContext) -> u32 {
     }
     memory::forget_current();
     debug!(&ctx, "exit: thread {} of pid {}", subject.tid, subject.tgid);
-    send(&ctx, &subject, Slot::Exit, RecordKind::Exit);
+    send(&subject, Slot::Exit, RecordKind::Exit);
     0
 }
 
 #[inline(always)]
-fn send(ctx: &RawTracePointContext, subject: &Subject, slot: Slot, kind: RecordKind) {
-    Report { stream: Stream::Tasks, slot, kind, flags: 0, stacks: Stacks::None, value: 0, aux: 0 }
-        .send(ctx.as_ptr(), subject);
+fn send(subject: &Subject, slot: Slot, kind: RecordKind) {
+    Report { stream: Stream::Tasks, slot, kind, flags: 0, value: 0, aux: 0 }.send(subject);
 }

@@ -3,15 +3,20 @@
 //! Must not hold code. User space finds the maps by these names.
 
 use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
     macros::map,
-    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use holmes_common::{
     counter::{COUNTERS, CgroupTotals},
-    limits::{DEFAULT_RING_BYTES, MAX_CGROUPS, MAX_PAIRS, MAX_TARGETS, MAX_VERDICTS},
+    limits::{
+        DEFAULT_RING_BYTES, DEFAULT_ROWS, MAX_CGROUPS, MAX_EXES, MAX_MAPPING_ENTRIES, MAX_PAGES,
+        MAX_PAIRS, MAX_PROCESSES, MAX_TARGETS, MAX_VERDICTS,
+    },
+    unwind::{Exe, Mapping, MappingKey, Page, Row},
 };
 
-use crate::{memory::Pending, record::Scratch};
+use crate::{memory::Pending, record::Scratch, unwind::{CHAIN_LEN, copy::CopyRoom}};
 
 /// Records of all streams. Written by every probe, drained by user space every
 /// `DRAIN_INTERVAL_MS`. User space sets the size.
@@ -22,6 +27,10 @@ pub static RECORDS: RingBuf = RingBuf::with_byte_size(DEFAULT_RING_BYTES, 0);
 /// visible to user space.
 #[map]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(Slot::COUNT, 0);
+
+/// Where copies of stacks are put together, of samples alone. Not visible to user space.
+#[map]
+pub static COPIES: PerCpuArray<CopyRoom> = PerCpuArray::with_max_entries(1, 0);
 
 /// Counters by `Counter`. Written by every probe, summed over CPUs by user space.
 #[map]
@@ -50,19 +59,51 @@ pub static VERDICTS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(MAX_VERD
 #[map]
 pub static PAIRS: HashMap<u64, Pending> = HashMap::with_max_entries(MAX_PAIRS, 0);
 
+/// Rows of unwind tables, each table's in one piece. Written by user space through a mapping, read
+/// by the unwinder; user space sets the size.
+#[map]
+pub static ROWS: Array<Row> = Array::with_max_entries(DEFAULT_ROWS, BPF_F_MMAPABLE);
+
+/// Where the rows of each page are, each table's in one piece. Written and read as [`ROWS`].
+#[map]
+pub static PAGES: Array<Page> = Array::with_max_entries(MAX_PAGES, BPF_F_MMAPABLE);
+
+/// Where the pages of each executable are. Written by user space through a mapping, but for
+/// `last_used`, which the unwinder writes.
+#[map]
+pub static EXES: Array<Exe> = Array::with_max_entries(MAX_EXES, BPF_F_MMAPABLE);
+
+/// The executable mappings of processes. Written by user space, read by the unwinder.
+#[map]
+pub static MAPPINGS: LpmTrie<MappingKey, Mapping> =
+    LpmTrie::with_max_entries(MAX_MAPPING_ENTRIES, 0);
+
+/// Processes whose mappings are all there. Written by user space, read when a walk begins.
+#[map]
+pub static PROCESSES: HashMap<u32, u8> = HashMap::with_max_entries(MAX_PROCESSES, 0);
+
+/// The programs that continue a CPU sample. Written by user space before the probes attach.
+#[map]
+pub static SAMPLE_CHAIN: ProgramArray = ProgramArray::with_max_entries(CHAIN_LEN, 0);
+
+/// The programs that continue a new task's record. Written as [`SAMPLE_CHAIN`].
+#[map]
+pub static TASK_CHAIN: ProgramArray = ProgramArray::with_max_entries(CHAIN_LEN, 0);
+
+/// The programs that continue a memory call's record. Written as [`SAMPLE_CHAIN`].
+#[map]
+pub static CALL_CHAIN: ProgramArray = ProgramArray::with_max_entries(CHAIN_LEN, 0);
+
 /// Owners of the entries of [`SCRATCH`].
 ///
 /// A program never interrupts itself on one CPU: the kernel skips such a run and counts it in the
 /// program's `recursion_misses`. But a sample can interrupt any other program, so each program has
-/// an entry of its own.
+/// an entry of its own, or each chain of programs.
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub enum Slot {
     Sample,
-    Mmap,
-    Munmap,
-    Brk,
-    Mremap,
+    Call,
     NewTask,
     Exec,
     Exit,

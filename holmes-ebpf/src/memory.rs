@@ -16,8 +16,9 @@ use crate::{
     filter::{Subject, current_mm, pointer, subject},
     globals::{OFFSETS, SYSCALL_LAYOUT},
     maps::{PAIRS, Slot},
-    record::{Report, Stacks},
+    record::Report,
     stats::{add, cgroup_totals, count},
+    unwind::{chains, registers},
 };
 
 /// System calls return addresses; from here on they are negated error numbers (`MAX_ERRNO`).
@@ -58,7 +59,7 @@ pub fn mmap_exit(ctx: TracePointContext) -> u32 {
         add(&raw mut (*totals).mmap_calls, 1);
         add(&raw mut (*totals).mmap_bytes, asked);
     });
-    send(&ctx, &subject, Slot::Mmap, RecordKind::Mmap, asked as i64)
+    send(&ctx, &subject, RecordKind::Mmap, asked as i64)
 }
 
 /// `munmap(addr, length)`.
@@ -90,7 +91,7 @@ pub fn munmap_exit(ctx: TracePointContext) -> u32 {
         add(&raw mut (*totals).munmap_calls, 1);
         add(&raw mut (*totals).munmap_bytes, bytes);
     });
-    send(&ctx, &subject, Slot::Munmap, RecordKind::Munmap, bytes as i64)
+    send(&ctx, &subject, RecordKind::Munmap, bytes as i64)
 }
 
 /// `brk(end)`.
@@ -122,7 +123,7 @@ pub fn brk_exit(ctx: TracePointContext) -> u32 {
             add(&raw mut (*totals).brk_shrunk_bytes, delta.unsigned_abs());
         }
     });
-    send(&ctx, &subject, Slot::Brk, RecordKind::Brk, delta)
+    send(&ctx, &subject, RecordKind::Brk, delta)
 }
 
 /// `mremap(addr, old_length, new_length, ...)`.
@@ -149,7 +150,7 @@ pub fn mremap_exit(ctx: TracePointContext) -> u32 {
             add(&raw mut (*totals).mremap_shrunk_bytes, delta.unsigned_abs());
         }
     });
-    send(&ctx, &subject, Slot::Mremap, RecordKind::Mremap, delta)
+    send(&ctx, &subject, RecordKind::Mremap, delta)
 }
 
 /// Drops what the current thread has begun: it ends and will not come back.
@@ -223,14 +224,9 @@ fn tally(subject: &Subject, add_to: impl FnOnce(*mut CgroupTotals)) {
 }
 
 #[inline(always)]
-fn send(
-    ctx: &TracePointContext,
-    subject: &Subject,
-    slot: Slot,
-    kind: RecordKind,
-    value: i64,
-) -> u32 {
-    Report { stream: Stream::Memory, slot, kind, flags: 0, stacks: Stacks::User, value, aux: 0 }
-        .send(ctx.as_ptr(), subject);
+fn send(ctx: &TracePointContext, subject: &Subject, kind: RecordKind, value: i64) -> u32 {
+    let found = registers::entered();
+    Report { stream: Stream::Memory, slot: Slot::Call, kind, flags: 0, value, aux: 0 }
+        .send_with_stacks(ctx.as_ptr(), subject, &chains::CALLS, &found, false);
     0
 }

@@ -1,4 +1,7 @@
 //! One record, from header to ring buffer.
+//!
+//! A record with a user stack is opened by the probe, filled by a chain of programs
+//! (`unwind`), and sent by the last of them: [`finish`]. One without is sent at once.
 
 use aya_ebpf::{
     cty::c_void,
@@ -9,38 +12,45 @@ use aya_ebpf::{
 };
 use holmes_common::{
     counter::{Counter, Stream},
-    limits::{COMM_LEN, MAX_FRAMES},
+    limits::{COMM_LEN, MAX_KERNEL_FRAMES, MAX_USER_FRAMES},
     record::{HEADER_BYTES, RecordHeader, RecordKind, flag},
+    unwind::WalkEnd,
 };
 
 use crate::{
-    filter::Subject,
-    globals::{OFFSETS, RECORDER_TGID},
-    maps::{RECORDS, SCRATCH, Slot},
-    stats::count,
-    unwind::{kernel_stack, user_stack},
+    filter::{Subject, current_mm},
+    globals::{COPY_STACKS, OFFSETS, RECORDER_TGID},
+    maps::{PROCESSES, RECORDS, SCRATCH, Slot},
+    stats::{add, cgroup_totals, count},
+    unwind::{
+        Chain, FINISH, STEP, copy, frame_pointers, kernel_stack,
+        registers::Found,
+        walk::{self, Walk},
+    },
 };
 
 /// User space drains the ring buffer by the clock: a wake-up for each record would cost more than
-/// the record, and must not happen under the scheduler's locks.
+/// the record.
 const NO_WAKEUP: u64 = 1;
 
-/// Room for both stacks: a power of two, so that a mask keeps the verifier content.
-const FRAME_ROOM: usize = 2 * (MAX_FRAMES + 1);
+/// `BPF_RB_FORCE_WAKEUP`: wake user space in any case.
+const WAKEUP: u64 = 2;
 
-/// A record under construction.
+/// A CPU wakes user space for unknown processes at most this often, in nanoseconds: there may be
+/// some that cannot be known.
+const WAKE_INTERVAL: u64 = 20_000_000;
+
+/// Room for both stacks: a power of two, so that a mask keeps the verifier content.
+const FRAME_ROOM: usize = 2 * (MAX_USER_FRAMES + 1);
+
+/// A record under construction, and the walk of its stack.
 #[repr(C)]
 pub struct Scratch {
-    header: RecordHeader,
-    frames: [u64; FRAME_ROOM],
-}
-
-/// Which stacks a record carries.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Stacks {
-    None,
-    User,
-    UserAndKernel,
+    pub header: RecordHeader,
+    pub frames: [u64; FRAME_ROOM],
+    pub walk: Walk,
+    /// When user space was woken last for an unknown process, on this CPU.
+    woken_at: u64,
 }
 
 /// What a probe has to say.
@@ -49,20 +59,68 @@ pub struct Report {
     pub slot: Slot,
     pub kind: RecordKind,
     pub flags: u32,
-    pub stacks: Stacks,
     pub value: i64,
     pub aux: u64,
 }
 
 impl Report {
-    /// Walks the stacks and sends the record. Counts it as taken, and as lost where it is lost.
-    /// Returns whether it was sent.
+    /// Sends the record without stacks. Counts it as taken, and as lost where it is lost.
     #[inline(always)]
-    pub fn send(self, ctx: *mut c_void, subject: &Subject) -> bool {
+    pub fn send(self, subject: &Subject) {
+        let (stream, slot) = (self.stream, self.slot);
+        if let Some(scratch) = self.open(subject) {
+            output(scratch, stream, slot, 0, NO_WAKEUP);
+        }
+    }
+
+    /// Sends the record with the user stack that begins at these registers, and `with_kernel` with
+    /// the kernel's. Does not return where that goes well; otherwise the record is lost, and
+    /// counted.
+    #[inline(always)]
+    pub fn send_with_stacks(
+        self,
+        ctx: *mut c_void,
+        subject: &Subject,
+        chain: &Chain,
+        found: &Found,
+        with_kernel: bool,
+    ) {
+        let Some(scratch) = self.open(subject) else {
+            return;
+        };
+        scratch.walk.with_kernel = with_kernel;
+        scratch.walk.frames = 0;
+        scratch.walk.wake = false;
+        let mut program = FINISH;
+        let end = if current_mm(OFFSETS.load().task_mm) == Some(0) {
+            scratch.header.flags |= flag::KERNEL_THREAD;
+            WalkEnd::NotWalked
+        } else {
+            match found {
+                Found::None => WalkEnd::NoRegisters,
+                Found::Compat => WalkEnd::Compat,
+                Found::Registers(registers) if PROCESSES.get_ptr(subject.tgid).is_some() => {
+                    scratch.walk.begin(registers, scratch.header.time_ns);
+                    program = STEP;
+                    WalkEnd::NotWalked
+                }
+                Found::Registers(_) => {
+                    scratch.walk.wake = true;
+                    WalkEnd::UnknownProcess
+                }
+            }
+        };
+        scratch.header.walk_end = end as u16;
+        walk::call(ctx, chain, program);
+    }
+
+    /// Fills in the header. Counts the record as taken, and as lost if there is no memory for it.
+    #[inline(always)]
+    fn open(self, subject: &Subject) -> Option<&'static mut Scratch> {
         count(self.stream.taken());
         let Some(scratch) = SCRATCH.get_ptr_mut(self.slot as u32) else {
             count(self.stream.no_scratch());
-            return false;
+            return None;
         };
         // SAFETY: the slot is this program's own, and the program does not interrupt itself, so
         // nobody else writes to it on this CPU while we do.
@@ -71,42 +129,9 @@ impl Report {
         if subject.tgid == RECORDER_TGID.load() {
             flags |= flag::RECORDER;
         }
-        let frames = scratch.frames.as_mut_ptr();
-
-        let mut user_frames = 0;
-        let user_task = is_user_task();
-        if !user_task {
-            flags |= flag::KERNEL_THREAD;
-        }
-        if self.stacks != Stacks::None && user_task {
-            // SAFETY: `frames` has room for twice MAX_FRAMES.
-            let walked = unsafe { user_stack(ctx, frames) };
-            user_frames = walked.frames;
-            if walked.failed {
-                flags |= flag::USER_STACK_FAILED;
-                count(Counter::UserStackFailed);
-            } else if walked.truncated() {
-                flags |= flag::USER_STACK_TRUNCATED;
-                count(Counter::UserStackTruncated);
-            }
-        }
-
-        let mut kernel_frames = 0;
-        if self.stacks == Stacks::UserAndKernel {
-            // SAFETY: at most MAX_FRAMES are used, and as many more fit behind them.
-            let walked = unsafe { kernel_stack(ctx, frames.add(user_frames & MAX_FRAMES)) };
-            kernel_frames = walked.frames;
-            if walked.failed {
-                flags |= flag::KERNEL_STACK_FAILED;
-                count(Counter::KernelStackFailed);
-            } else if walked.truncated() {
-                flags |= flag::KERNEL_STACK_TRUNCATED;
-                count(Counter::KernelStackTruncated);
-            }
-        }
-
         scratch.header = RecordHeader {
-            kind: self.kind as u32,
+            kind: self.kind as u16,
+            walk_end: WalkEnd::NotWalked as u16,
             flags,
             // SAFETY: no argument.
             time_ns: unsafe { bpf_ktime_get_ns() },
@@ -114,34 +139,109 @@ impl Report {
             tgid: subject.tgid,
             tid: subject.tid,
             cpu: unsafe { bpf_get_smp_processor_id() },
-            user_frames: user_frames as u16,
-            kernel_frames: kernel_frames as u16,
+            user_frames: 0,
+            kernel_frames: 0,
             comm: bpf_get_current_comm().unwrap_or([0; COMM_LEN]),
             value: self.value,
             aux: self.aux,
+            stopped_at: 0,
         };
-        let frames = (user_frames + kernel_frames) & (FRAME_ROOM - 1);
-        let bytes = HEADER_BYTES + frames * size_of::<u64>();
-        // SAFETY: `bytes` is at most the size of `Scratch`, which the verifier checks.
-        let sent = unsafe {
-            bpf_ringbuf_output(
-                (&raw const RECORDS).cast_mut().cast(),
-                (&raw mut *scratch).cast(),
-                bytes as u64,
-                NO_WAKEUP,
-            )
-        };
-        if sent < 0 {
-            count(self.stream.ring_full());
-        }
-        sent >= 0
+        Some(scratch)
     }
 }
 
-/// Whether the current task has a user side. Where the kernel's layout is not known, yes.
+/// Adds the stacks that the kernel walks, and sends the record: the last program of each chain.
 #[inline(always)]
-fn is_user_task() -> bool {
-    crate::filter::current_mm(OFFSETS.load().task_mm) != Some(0)
+pub fn finish(ctx: *mut c_void, chain: &Chain) -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(chain.slot as u32) else {
+        count(chain.stream.no_scratch());
+        return 0;
+    };
+    // SAFETY: the slot is this chain's own, and a chain does not interrupt itself.
+    let scratch = unsafe { &mut *scratch };
+    let frames = scratch.frames.as_mut_ptr();
+    let end = scratch.header.walk_end;
+    let mut user_frames = scratch.walk.frames as usize & MAX_USER_FRAMES;
+    if end == WalkEnd::UnknownProcess as u16 || end == WalkEnd::Compat as u16 {
+        // SAFETY: `frames` has room for far more than MAX_KERNEL_FRAMES.
+        let walked = unsafe { frame_pointers(ctx, frames) };
+        user_frames = walked.frames;
+        if walked.failed {
+            scratch.header.flags |= flag::USER_STACK_FAILED;
+        } else {
+            scratch.header.flags |= flag::FRAME_POINTERS;
+            if walked.truncated() {
+                scratch.header.flags |= flag::USER_STACK_TRUNCATED;
+            }
+        }
+    }
+    if end < WalkEnd::ALL.len() as u16 {
+        count_walk(end);
+    }
+
+    let mut kernel_frames = 0;
+    if scratch.walk.with_kernel {
+        // SAFETY: at most MAX_USER_FRAMES are used, and MAX_KERNEL_FRAMES more fit behind them.
+        let walked = unsafe { kernel_stack(ctx, frames.add(user_frames & MAX_USER_FRAMES)) };
+        kernel_frames = walked.frames;
+        if walked.failed {
+            scratch.header.flags |= flag::KERNEL_STACK_FAILED;
+            count(Counter::KernelStackFailed);
+        } else if walked.truncated() {
+            scratch.header.flags |= flag::KERNEL_STACK_TRUNCATED;
+            count(Counter::KernelStackTruncated);
+        }
+    }
+    scratch.header.user_frames = user_frames as u16;
+    scratch.header.kernel_frames = kernel_frames as u16;
+
+    if COPY_STACKS.load() != 0 && chain.slot as u32 == Slot::Sample as u32 && user_frames > 0 {
+        copy::send(&scratch.header, &scratch.walk);
+    }
+
+    let now = scratch.header.time_ns;
+    let wake = scratch.walk.wake && now.wrapping_sub(scratch.woken_at) >= WAKE_INTERVAL;
+    if wake {
+        scratch.woken_at = now;
+    }
+    let wakeup = if wake { WAKEUP } else { NO_WAKEUP };
+    output(scratch, chain.stream, chain.slot, user_frames + kernel_frames, wakeup);
+    0
+}
+
+/// Counts how a walk has ended.
+#[inline(always)]
+fn count_walk(end: u16) {
+    let first = Counter::WalkNotWalked as u32;
+    if let Some(word) = crate::maps::COUNTS.get_ptr_mut(first + u32::from(end)) {
+        // SAFETY: the pointer comes from the map and the verifier has seen the null check.
+        unsafe { add(word, 1) };
+    }
+}
+
+/// Hands the record to user space. What the ring buffer has no room for is counted as lost.
+#[inline(always)]
+fn output(scratch: &mut Scratch, stream: Stream, slot: Slot, frames: usize, wakeup: u64) {
+    let bytes = HEADER_BYTES + (frames & (FRAME_ROOM - 1)) * size_of::<u64>();
+    // SAFETY: `bytes` is at most the size of header and frames, which the verifier checks.
+    let sent = unsafe {
+        bpf_ringbuf_output(
+            (&raw const RECORDS).cast_mut().cast(),
+            (&raw mut *scratch).cast(),
+            bytes as u64,
+            wakeup,
+        )
+    };
+    if sent < 0 {
+        count(stream.ring_full());
+        if slot as u32 == Slot::Sample as u32
+            && let Some(totals) = cgroup_totals(scratch.header.cgroup_id)
+        {
+            // SAFETY: the pointer comes from the map.
+            unsafe { add(&raw mut (*totals).samples_lost, 1) };
+        }
+    }
 }
 
 const _: () = assert!(FRAME_ROOM.is_power_of_two());
+const _: () = assert!(FRAME_ROOM > MAX_USER_FRAMES + MAX_KERNEL_FRAMES);

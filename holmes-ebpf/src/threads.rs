@@ -14,8 +14,9 @@ use crate::{
     filter::subject,
     globals::OFFSETS,
     maps::Slot,
-    record::{Report, Stacks},
+    record::Report,
     stats::{add, cgroup_totals},
+    unwind::{chains, registers},
 };
 
 /// `CLONE_THREAD`: the new task joins its creator's thread group.
@@ -43,16 +44,16 @@ pub fn task_newtask(ctx: RawTracePointContext) -> u32 {
     }
     let Offsets { task_pid, task_tgid, .. } = OFFSETS.load();
     let (tgid, tid) = (id_at(task, task_tgid), id_at(task, task_pid));
-    Report {
+    let report = Report {
         stream: Stream::Tasks,
         slot: Slot::NewTask,
         kind: RecordKind::NewTask,
         flags: if is_thread { flag::NEW_THREAD } else { 0 },
-        stacks: Stacks::User,
         value: 0,
         aux: u64::from(tgid) << 32 | u64::from(tid),
-    }
-    .send(ctx.as_ptr(), &subject);
+    };
+    let found = registers::entered();
+    report.send_with_stacks(ctx.as_ptr(), &subject, &chains::TASKS, &found, false);
     0
 }
 

@@ -7,6 +7,7 @@
 //! - [`collect`]: drains their ring buffer: bytes become [`collect::Observation`]s;
 //! - [`binary`]: bounded readers of executable files, for the stages that need a part of them;
 //! - [`process`]: says whose they are: [`process::Attributed`], with the process's image and cgroup;
+//! - [`unwind`]: makes the tables that the probes walk stacks by, on demand;
 //! - [`window`]: keeps the last minutes of them, exact, in one-second buckets under a cap;
 //! - [`signals`]: reads CPU, memory and threads of each target: [`signals::SignalFrame`];
 //! - [`rules`]: decides whether a value is a spike: [`rules::Decision`];
@@ -28,6 +29,8 @@ pub mod collect;
 pub mod binary;
 
 pub mod process;
+
+pub mod unwind;
 
 pub mod window;
 

@@ -6,10 +6,12 @@
 //! - `record`: one window, to a file;
 //! - `replay`: a recording instead of a kernel;
 //! - `tap`: writes such a recording as the input goes by;
+//! - `copies`: writes the memory of sampled stacks, for those who check the unwinder;
 //! - `os_signals`: what the program is told by signals.
 //!
 //! Must not: do a stage's work. What is more than wiring belongs in a stage.
 
+mod copies;
 mod desk;
 mod live;
 mod os_signals;

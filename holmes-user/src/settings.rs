@@ -178,6 +178,10 @@ pub struct ProbeSettings {
     pub frequency: u32,
     /// Size of the ring buffer in bytes, a power of two.
     pub ring_bytes: u32,
+    /// Room for unwind tables in the kernel, in rows of 8 bytes.
+    pub unwind_rows: u32,
+    /// Whether each sample brings a copy of its stack's memory.
+    pub copy_stacks: bool,
     /// Whether the probes' own diagnostics are switched on.
     pub probe_log: bool,
 }
@@ -231,6 +235,8 @@ pub struct RecordSettings {
     pub output: PathBuf,
     /// In which format.
     pub format: RecordFormat,
+    /// Where copies of the sampled stacks' memory go, if anywhere.
+    pub stack_copies: Option<PathBuf>,
     /// No progress.
     pub quiet: bool,
 }

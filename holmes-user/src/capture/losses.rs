@@ -9,7 +9,7 @@ use super::input::Counters;
 use crate::collect::Nanos;
 use crate::window::{MAX_SPAN_SECONDS, SpanTally};
 
-/// Counters followed. The probes have 18; the rest is room for the stages between them and the
+/// Counters followed. The probes have 32; the rest is room for the stages between them and the
 /// window.
 const MAX_COUNTERS: usize = 64;
 
@@ -162,15 +162,16 @@ mod tests {
 
     #[test]
     fn taken_is_reported_and_lost() {
-        let counted = [("samples_taken", 999), ("samples_ring_full", 3), ("user_stack_failed", 2)]
-            .map(|(name, count)| (name.to_owned(), count))
-            .into();
+        let counted =
+            [("samples_taken", 999), ("samples_ring_full", 3), ("kernel_stack_failed", 2)]
+                .map(|(name, count)| (name.to_owned(), count))
+                .into();
         let mut window = SpanTally::default();
         window.evicted.cpu = 4;
         window.late.threads = 1;
         let losses = losses(10, &window, &counted);
         assert_eq!(losses.taken, 17);
         assert_eq!(names(&losses.lost), [("ring_full", 3), ("window_evicted", 4)]);
-        assert_eq!(names(&losses.notes), [("threads_window_late", 1), ("user_stack_failed", 2)]);
+        assert_eq!(names(&losses.notes), [("kernel_stack_failed", 2), ("threads_window_late", 1)]);
     }
 }

@@ -42,7 +42,8 @@ Configuration file (TOML, --config; SIGHUP reads it again; the command line wins
   abs = 80
   max = 0
   cooldown = \"1m\"
-Also: cgroup, pid, all, listen, frequency, window, window_bytes, window_stacks, ring_bytes.
+Also: cgroup, pid, all, listen, frequency, window, window_bytes, window_stacks, ring_bytes,
+unwind_bytes.
 
 Signals: SIGHUP reloads, SIGUSR1 cuts an incident now, SIGTERM or Ctrl-C finishes and leaves.
 Exit codes: 0 good, 1 failure, 2 usage.";
@@ -182,6 +183,10 @@ pub(super) struct RecorderArguments {
     /// Size of the ring buffer, rounded up to a power of two [default: 4MiB]
     #[arg(long, value_name = "SIZE", hide_short_help = true, value_parser = ring_bytes)]
     pub ring_bytes: Option<u32>,
+    /// Room in the kernel for unwind tables, kept from the start [default: 32MiB]
+    #[arg(long = "unwind-bytes", value_name = "SIZE", hide_short_help = true,
+        value_parser = unwind_rows)]
+    pub unwind_rows: Option<u32>,
     /// Write the recorder's input to this file, at most 4 GiB, for `replay`
     #[arg(long, value_name = "FILE", hide_short_help = true, value_parser = path)]
     pub record_input: Option<PathBuf>,
@@ -210,6 +215,7 @@ impl RecorderArguments {
             window_bytes: self.window_bytes,
             window_stacks: self.window_stacks,
             ring_bytes: self.ring_bytes,
+            unwind_rows: self.unwind_rows,
             cpu_max: self.cpu_max,
             max_incidents_per_hour: self.max_incidents_per_hour,
             rules: self.rule.clone(),
@@ -239,6 +245,13 @@ pub(super) struct RecordArguments {
     /// Size of the ring buffer, rounded up to a power of two [default: 4MiB]
     #[arg(long, value_name = "SIZE", value_parser = ring_bytes)]
     pub ring_bytes: Option<u32>,
+    /// Room in the kernel for unwind tables [default: 32MiB]
+    #[arg(long = "unwind-bytes", value_name = "SIZE", value_parser = unwind_rows)]
+    pub unwind_rows: Option<u32>,
+    /// Copy the memory of each sampled stack to this file, to check the unwinder against another:
+    /// a line of JSON for each. It holds whatever the process has on its stacks
+    #[arg(long, value_name = "FILE", hide = true, value_parser = path)]
+    pub stack_copies: Option<PathBuf>,
     /// Say nothing but errors
     #[arg(short, long)]
     pub quiet: bool,
@@ -290,6 +303,10 @@ pub(super) struct Listen(pub Option<SocketAddr>);
 
 fn listen(text: &str) -> Result<Listen, String> {
     values::listen(text).map(Listen)
+}
+
+fn unwind_rows(text: &str) -> Result<u32, String> {
+    values::UNWIND_BYTES.parse(text).and_then(values::unwind_rows)
 }
 
 fn ring_bytes(text: &str) -> Result<u32, String> {

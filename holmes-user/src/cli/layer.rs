@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use holmes_common::limits::DEFAULT_RING_BYTES;
+use holmes_common::limits::{DEFAULT_RING_BYTES, DEFAULT_ROWS};
 use thiserror::Error;
 
 use crate::rules::Rule;
@@ -46,6 +46,8 @@ pub(super) struct Layer {
     pub window_bytes: Option<u64>,
     pub window_stacks: Option<u32>,
     pub ring_bytes: Option<u32>,
+    /// Room for unwind tables, in rows.
+    pub unwind_rows: Option<u32>,
     pub cpu_max: Option<f64>,
     pub max_incidents_per_hour: Option<u32>,
     /// In the order they were given; later ones win.
@@ -113,6 +115,7 @@ impl Layer {
             window_bytes: self.window_bytes.or(below.window_bytes),
             window_stacks: self.window_stacks.or(below.window_stacks),
             ring_bytes: self.ring_bytes.or(below.ring_bytes),
+            unwind_rows: self.unwind_rows.or(below.unwind_rows),
             cpu_max: self.cpu_max.or(below.cpu_max),
             max_incidents_per_hour: self.max_incidents_per_hour.or(below.max_incidents_per_hour),
             rules,
@@ -153,6 +156,8 @@ impl Layer {
                 watch: self.watch.unwrap_or(Watch::Host),
                 frequency: self.frequency.unwrap_or(FREQUENCY),
                 ring_bytes: self.ring_bytes.unwrap_or(DEFAULT_RING_BYTES),
+                unwind_rows: self.unwind_rows.unwrap_or(DEFAULT_ROWS),
+                copy_stacks: false,
                 probe_log,
             },
             window,

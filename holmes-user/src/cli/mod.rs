@@ -28,7 +28,7 @@ use std::time::SystemTime;
 
 use clap::{CommandFactory, Parser};
 pub use clap_complete::Shell;
-use holmes_common::limits::{DEFAULT_RING_BYTES, MAX_TARGETS};
+use holmes_common::limits::{DEFAULT_RING_BYTES, DEFAULT_ROWS, MAX_TARGETS};
 use thiserror::Error;
 
 use self::arguments::{
@@ -199,11 +199,14 @@ fn record(
             watch: arguments.watch.watch().unwrap_or(Watch::Host),
             frequency: arguments.frequency,
             ring_bytes: arguments.ring_bytes.unwrap_or(DEFAULT_RING_BYTES),
+            unwind_rows: arguments.unwind_rows.unwrap_or(DEFAULT_ROWS),
+            copy_stacks: arguments.stack_copies.is_some(),
             probe_log: false,
         },
         duration: arguments.duration,
         output,
         format,
+        stack_copies: arguments.stack_copies.clone(),
         quiet: arguments.quiet,
     })
 }

@@ -33,6 +33,8 @@ fn nothing_is_the_whole_host_with_the_defaults() {
                 watch: Watch::Host,
                 frequency: 49,
                 ring_bytes: 4 << 20,
+                unwind_rows: 4 << 20,
+                copy_stacks: false,
                 probe_log: false,
             },
             window: WindowSettings::default(),
@@ -51,10 +53,11 @@ fn every_flag_arrives() {
     let settings = run("--cgroup /a --cgroup b --rule cpu=min:1 --rule memory=off --cpu-max 90 \
          --max-incidents-per-hour 7 --interval 200ms --lookback 20s --after 5s --dump-dir d \
          --retention-bytes 1MiB --retention-age 2h --listen off -F 99 --window 60s \
-         --window-bytes 2MiB --window-stacks 10 --ring-bytes 5000 --record-input f \
+         --window-bytes 2MiB --window-stacks 10 --ring-bytes 5000 --unwind-bytes 8MiB --record-input f \
          --probe-log -q");
     assert_eq!(settings.probes.watch, Watch::Cgroups(vec!["/a".into(), "b".into()]));
     assert_eq!((settings.probes.frequency, settings.probes.ring_bytes), (99, 8192));
+    assert_eq!(settings.probes.unwind_rows, 1 << 20);
     assert!(settings.probes.probe_log && settings.quiet);
     let tunables = &settings.tunables;
     assert_eq!(tunables.rules.cpu.unwrap().min, 1.0);
@@ -117,9 +120,9 @@ fn bad_values_are_usage_errors_that_name_flag_value_and_range() {
 
 #[test]
 fn record_has_its_own_settings() {
-    let Ok(Command::Record(settings)) =
-        parse_line("record -p 7 -d 10s -F 99 -o out.folded --ring-bytes 1MiB -q")
-    else {
+    let Ok(Command::Record(settings)) = parse_line(
+        "record -p 7 -d 10s -F 99 -o out.folded --ring-bytes 1MiB --unwind-bytes 2MiB -q",
+    ) else {
         panic!("record is understood");
     };
     assert_eq!(
@@ -129,11 +132,14 @@ fn record_has_its_own_settings() {
                 watch: Watch::Processes(vec![7]),
                 frequency: 99,
                 ring_bytes: 1 << 20,
+                unwind_rows: 1 << 18,
+                copy_stacks: false,
                 probe_log: false,
             },
             duration: Duration::from_secs(10),
             output: "out.folded".into(),
             format: RecordFormat::Folded,
+            stack_copies: None,
             quiet: true,
         }
     );

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use holmes_common::limits::MIN_RING_BYTES;
+use holmes_common::unwind::Row;
 
 use super::suggest;
 
@@ -43,6 +44,9 @@ pub(super) const RETENTION_BYTES: Bytes = Bytes { min: 1, max: 1 << 50 };
 pub(super) const WINDOW_BYTES: Bytes = Bytes { min: 1 << 20, max: 64 << 30 };
 
 /// The kernel takes at most 2 GiB, of which every page is mapped twice.
+/// From a table for libc alone to one for a host full of compilers and browsers.
+pub(super) const UNWIND_BYTES: Bytes = Bytes { min: 1 << 20, max: 1 << 30 };
+/// From a page, the kernel's minimum, on.
 pub(super) const RING_BYTES: Bytes = Bytes { min: MIN_RING_BYTES as u64, max: 1 << 30 };
 
 /// Samples per second and CPU. Above 1000 a sampler disturbs what it measures.
@@ -139,6 +143,12 @@ impl fmt::Display for Bytes {
 pub(super) fn ring_bytes(value: u64) -> Result<u32, String> {
     let rounded = RING_BYTES.check(value)?.next_power_of_two();
     u32::try_from(rounded).map_err(|_| format!("is out of range; allowed: {RING_BYTES}"))
+}
+
+/// The room for unwind tables, in rows.
+pub(super) fn unwind_rows(bytes: u64) -> Result<u32, String> {
+    let rows = UNWIND_BYTES.check(bytes)? / size_of::<Row>() as u64;
+    u32::try_from(rows).map_err(|_| format!("is out of range; allowed: {UNWIND_BYTES}"))
 }
 
 /// Bounds of a whole number.
@@ -261,6 +271,8 @@ mod tests {
         assert_eq!(ring_bytes(4096), Ok(4096));
         assert_eq!(ring_bytes(5000), Ok(8192));
         assert_eq!(ring_bytes(1 << 30), Ok(1 << 30));
+        assert_eq!(unwind_rows(2 << 20), Ok(1 << 18));
+        assert!(unwind_rows(1 << 10).is_err());
         assert!(ring_bytes(4095).is_err());
         assert!(ring_bytes((1 << 30) + 1).is_err());
     }

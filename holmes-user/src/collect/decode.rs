@@ -5,10 +5,11 @@
 use std::mem::offset_of;
 use std::sync::Arc;
 
-use holmes_common::limits::{COMM_LEN, MAX_FRAMES};
-use holmes_common::record::{HEADER_BYTES, RecordHeader, RecordKind, flag};
+use holmes_common::limits::{COMM_LEN, MAX_KERNEL_FRAMES, MAX_USER_FRAMES};
+use holmes_common::record::{HEADER_BYTES, RecordHeader, RecordKind, StackCopy, flag};
+use holmes_common::unwind::WalkEnd;
 
-use super::observation::{CgroupId, Comm, Nanos, Observation, Stack, What};
+use super::observation::{CgroupId, Comm, Nanos, Observation, Stack, StackMemory, Walk, What};
 
 /// Why a record was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,11 +18,13 @@ pub enum Malformed {
     #[error("the record is cut short")]
     Short,
     /// It announces more frames than a probe can write.
-    #[error("the record announces more than {MAX_FRAMES} frames")]
+    #[error(
+        "the record announces more than {MAX_USER_FRAMES} user or {MAX_KERNEL_FRAMES} kernel frames"
+    )]
     TooManyFrames,
     /// No probe writes this kind.
     #[error("the record is of an unknown kind {0}")]
-    UnknownKind(u32),
+    UnknownKind(u16),
 }
 
 /// Reads one field of the header at its offset.
@@ -36,11 +39,11 @@ macro_rules! field {
 /// # Errors
 /// If the bytes are not a record that a probe could have written.
 pub fn decode(bytes: &[u8]) -> Result<Observation, Malformed> {
-    let raw_kind = field!(bytes, kind: u32);
+    let raw_kind = field!(bytes, kind: u16);
     let kind = RecordKind::from_raw(raw_kind).ok_or(Malformed::UnknownKind(raw_kind))?;
     let user_frames = usize::from(field!(bytes, user_frames: u16));
     let kernel_frames = usize::from(field!(bytes, kernel_frames: u16));
-    if user_frames > MAX_FRAMES || kernel_frames > MAX_FRAMES {
+    if user_frames > MAX_USER_FRAMES || kernel_frames > MAX_KERNEL_FRAMES {
         return Err(Malformed::TooManyFrames);
     }
     let frames = bytes.get(HEADER_BYTES..).ok_or(Malformed::Short)?;
@@ -61,6 +64,7 @@ pub fn decode(bytes: &[u8]) -> Result<Observation, Malformed> {
         RecordKind::NewTask => What::NewProcess { tgid: (aux >> 32) as u32 },
         RecordKind::Exec => What::Exec,
         RecordKind::Exit => What::Exit,
+        RecordKind::StackCopy => return Err(Malformed::UnknownKind(raw_kind)),
     };
     Ok(Observation {
         time: Nanos(field!(bytes, time_ns: u64)),
@@ -70,8 +74,35 @@ pub fn decode(bytes: &[u8]) -> Result<Observation, Malformed> {
         comm: Comm::new(array::<COMM_LEN>(bytes, offset_of!(RecordHeader, comm))?),
         cpu: field!(bytes, cpu: u32),
         flags,
+        walk: Walk {
+            // A number that no probe writes says nothing of the stack, which is true all the same.
+            end: WalkEnd::from_raw(field!(bytes, walk_end: u16)).unwrap_or(WalkEnd::NotWalked),
+            stopped_at: field!(bytes, stopped_at: u64),
+            copy: None,
+        },
         stack: Arc::new(Stack { user: words(user), kernel: words(kernel) }),
         what,
+    })
+}
+
+/// Decodes a copy of a stack, and tells whose it is: the sample of this time and CPU. `None` for a
+/// record of another kind.
+pub(super) fn decode_copy(bytes: &[u8]) -> Option<Result<(u64, u32, StackMemory), Malformed>> {
+    let kind = array(bytes, offset_of!(RecordHeader, kind)).ok().map(u16::from_ne_bytes)?;
+    (kind == RecordKind::StackCopy as u16).then(|| {
+        let word = |offset| array(bytes, offset).map(u64::from_ne_bytes);
+        let length = usize::try_from(word(offset_of!(StackCopy, length))?).unwrap_or(usize::MAX);
+        let memory = bytes
+            .get(offset_of!(StackCopy, bytes)..)
+            .and_then(|memory| memory.get(..length))
+            .ok_or(Malformed::Short)?;
+        let memory = StackMemory {
+            ip: word(offset_of!(StackCopy, ip))?,
+            sp: word(offset_of!(StackCopy, sp))?,
+            bp: word(offset_of!(StackCopy, bp))?,
+            bytes: memory.into(),
+        };
+        Ok((field!(bytes, time_ns: u64), field!(bytes, cpu: u32), memory))
     })
 }
 
@@ -90,7 +121,7 @@ mod tests {
     use super::*;
 
     fn record(
-        kind: u32,
+        kind: u16,
         user: &[u64],
         kernel: &[u64],
         value: i64,
@@ -151,7 +182,7 @@ mod tests {
         bytes.truncate(HEADER_BYTES - 1);
         assert_eq!(decode(&bytes), Err(Malformed::Short));
         assert_eq!(
-            decode(&record(1, &[0; MAX_FRAMES + 1], &[], 0, 0, 0)),
+            decode(&record(1, &[0; MAX_USER_FRAMES + 1], &[], 0, 0, 0)),
             Err(Malformed::TooManyFrames)
         );
     }
@@ -165,8 +196,8 @@ mod tests {
 
         #[test]
         fn what_was_written_is_read(
-            user in proptest::collection::vec(any::<u64>(), 0..=MAX_FRAMES),
-            kernel in proptest::collection::vec(any::<u64>(), 0..=MAX_FRAMES),
+            user in proptest::collection::vec(any::<u64>(), 0..=MAX_USER_FRAMES),
+            kernel in proptest::collection::vec(any::<u64>(), 0..=MAX_KERNEL_FRAMES),
         ) {
             let observation = decode(&record(1, &user, &kernel, 0, 0, 0)).unwrap();
             prop_assert_eq!(&*observation.stack.user, &user[..]);

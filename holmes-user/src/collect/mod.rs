@@ -9,4 +9,4 @@ mod observation;
 
 pub use decode::{Malformed, decode};
 pub use drain::{Drained, Drainer};
-pub use observation::{CgroupId, Comm, Nanos, Observation, Stack, What};
+pub use observation::{CgroupId, Comm, Nanos, Observation, Stack, StackMemory, Walk, What};

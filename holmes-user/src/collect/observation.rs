@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use holmes_common::counter::Stream;
 use holmes_common::limits::COMM_LEN;
+use holmes_common::unwind::WalkEnd;
 use serde::{Deserialize, Serialize};
 
 /// A point in `CLOCK_MONOTONIC`, in nanoseconds. The only clock of the data path; the wall clock
@@ -100,6 +101,36 @@ pub struct Stack {
     pub kernel: Box<[u64]>,
 }
 
+/// How the walk of a user stack ended. It concerns the probes' tables alone, so it is not recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Walk {
+    /// Why.
+    pub end: WalkEnd,
+    /// The address at which it ended before the outermost frame; 0 if it did not.
+    pub stopped_at: u64,
+    /// The memory that was walked, if the probes were told to copy it.
+    pub copy: Option<Arc<StackMemory>>,
+}
+
+/// The registers and the memory that a walk began with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StackMemory {
+    /// Instruction pointer.
+    pub ip: u64,
+    /// Stack pointer: the address of the first byte of `bytes`.
+    pub sp: u64,
+    /// Frame pointer register.
+    pub bp: u64,
+    /// Upwards from the stack pointer, as far as it could be read.
+    pub bytes: Box<[u8]>,
+}
+
+impl Default for Walk {
+    fn default() -> Self {
+        Self { end: WalkEnd::NotWalked, stopped_at: 0, copy: None }
+    }
+}
+
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -174,6 +205,9 @@ pub struct Observation {
     pub cpu: u32,
     /// Bits of [`holmes_common::record::flag`].
     pub flags: u32,
+    /// How the walk of the user stack ended.
+    #[serde(default, skip)]
+    pub walk: Walk,
     /// What the task was executing.
     pub stack: Arc<Stack>,
     /// What happened.

@@ -209,7 +209,7 @@ fn on_each(
 }
 
 /// An error with its causes in one line. The verifier's log is long; its last lines say why.
-fn chain(error: &dyn Error) -> String {
+pub(super) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -6,6 +6,7 @@ mod attach;
 mod btf;
 pub mod capabilities;
 pub mod cgroupfs;
+mod chains;
 mod error;
 pub mod features;
 mod gauges;
@@ -18,7 +19,7 @@ mod unwind_maps;
 pub use error::KernelError;
 pub use gauges::{KernelCounts, MapUse, ProgramUse};
 pub use probes::{ProbeState, ProbeStatus, Probes, SampleEvent, Sampling};
-pub use unwind_maps::{UnwindMaps, UnwindRoom};
+pub use unwind_maps::{LoadedUnwindMaps, UnwindMaps, UnwindRoom};
 
 use std::collections::BTreeSet;
 
@@ -45,6 +46,10 @@ pub struct ProbePlan {
     pub frequency: u32,
     /// Size of the ring buffer in bytes, a power of two of at least a page.
     pub ring_bytes: u32,
+    /// Rows of unwind tables that the kernel has room for, 8 bytes each.
+    pub unwind_rows: u32,
+    /// Whether each sample brings a copy of its stack's memory.
+    pub copy_stacks: bool,
     /// Whether the probes' own diagnostics are switched on.
     pub probe_log: bool,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::process;
 
-use aya::maps::{HashMap, MapData, RingBuf};
+use aya::maps::{HashMap, MapData, ProgramArray, RingBuf};
 use aya::{Ebpf, EbpfLoader, Pod};
 use aya_log::EbpfLogger;
 use holmes_common::globals::{Offsets, SyscallLayout, TargetMode, UNIFIED_HIERARCHY};
@@ -13,6 +13,7 @@ use tracing::warn;
 
 use super::attach;
 use super::btf::{KernelTypes, VMLINUX};
+use super::chains;
 use super::error::KernelError;
 use super::{ProbePlan, TargetFilter, object, tracefs};
 
@@ -77,6 +78,8 @@ impl ProbeStatus {
 /// The probes, loaded and attached. Dropping it detaches them.
 pub struct Probes {
     pub(super) ebpf: Ebpf,
+    /// Held, not used: the kernel empties such an array when nobody holds it.
+    _chains: Vec<ProgramArray<MapData>>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     statuses: Vec<ProbeStatus>,
     sampling: Option<Sampling>,
@@ -87,7 +90,7 @@ pub struct Probes {
 #[repr(transparent)]
 struct OffsetsPod(Offsets);
 
-// SAFETY: twelve `u32` without padding (asserted beside its definition); every byte is initialised.
+// SAFETY: thirteen `u32` without padding (asserted beside its definition); every byte is initialised.
 unsafe impl Pod for OffsetsPod {}
 
 /// `SyscallLayout` may be copied into a map as bytes.
@@ -112,6 +115,7 @@ impl Probes {
                 Offsets::UNKNOWN
             }
         };
+        let types_have_helper = types.as_ref().is_ok_and(|types| types.has_helper("task_pt_regs"));
         let subsystem = match (&plan.controller, &types) {
             (None, _) => UNIFIED_HIERARCHY,
             (Some(controller), Ok(types)) => types
@@ -133,6 +137,9 @@ impl Probes {
         let offsets = OffsetsPod(offsets);
         // Where it cannot be read the memory probes do not attach, and nobody looks at it.
         let layout = LayoutPod(tracefs::syscall_layout().unwrap_or(SyscallLayout::USUAL));
+        let has_task_pt_regs = u32::from(types_have_helper);
+        let copy_stacks = u32::from(plan.copy_stacks);
+        let code_mask = pointer_code_mask();
         let mut loader = EbpfLoader::new();
         loader
             // No probe has relocations against the kernel's types: let go of aya's copy of them.
@@ -142,8 +149,12 @@ impl Probes {
             .override_global("RECORDER_TGID", &recorder, true)
             .override_global("OFFSETS", &offsets, true)
             .override_global("SYSCALL_LAYOUT", &layout, true)
+            .override_global("HAS_TASK_PT_REGS", &has_task_pt_regs, true)
+            .override_global("COPY_STACKS", &copy_stacks, true)
+            .override_global("POINTER_CODE_MASK", &code_mask, true)
             .override_global(aya_log::LEVEL, &log_level, false)
-            .map_max_entries("RECORDS", plan.ring_bytes);
+            .map_max_entries("RECORDS", plan.ring_bytes)
+            .map_max_entries("ROWS", plan.unwind_rows);
         if !plan.probe_log {
             // One page instead of 128 KiB for a log that nobody reads.
             loader.map_max_entries("AYA_LOGS", MIN_RING_BYTES);
@@ -156,6 +167,7 @@ impl Probes {
         let logger = plan.probe_log.then(|| EbpfLogger::init(&mut ebpf)).and_then(|logger| {
             logger.map_err(|error| warn!("the probes' own log is not available: {error}")).ok()
         });
+        let chains = chains::join(&mut ebpf)?;
         let (statuses, sampling) = attach::all(&mut ebpf, plan.frequency);
         if statuses.iter().all(|status| !status.is_on()) {
             let first = statuses.into_iter().find_map(|status| match status.state {
@@ -164,7 +176,7 @@ impl Probes {
             });
             return Err(KernelError::NothingAttached { first: first.unwrap_or_default() });
         }
-        Ok(Self { ebpf, logger, statuses, sampling })
+        Ok(Self { ebpf, _chains: chains, logger, statuses, sampling })
     }
 
     /// Which probes are on, and why others are off.
@@ -220,6 +232,13 @@ impl Probes {
             logger.flush();
         }
     }
+}
+
+/// Bits of a user address that hold its authentication code on arm64: all above the 48 of an address
+/// and below the one that tells user from kernel. Where a processor has no such codes the bits are
+/// zero in every address, so taking them off does no harm.
+fn pointer_code_mask() -> u64 {
+    if cfg!(target_arch = "aarch64") { 0x007f_0000_0000_0000 } else { 0 }
 }
 
 /// Fills the target maps. Before anything attaches, so that no task is judged too early.

@@ -3,6 +3,11 @@
 //!
 //! Must not: decide what is in them.
 
+mod array;
+mod loaded;
+
+pub use loaded::LoadedUnwindMaps;
+
 use holmes_common::unwind::{Exe, Mapping, Page, Row};
 
 use super::error::KernelError;

@@ -1,15 +1,18 @@
 //! The stages up to whose an observation is, on this host's kernel.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use holmes_common::counter::{CgroupTotals, Counter, Stream};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tracing::{info, warn};
 
 use crate::capture::Counters;
-use crate::collect::{CgroupId, Drained, Drainer, Nanos};
+use crate::collect::{CgroupId, Drained, Drainer, Nanos, clock};
 use crate::kernel::capabilities::{self, Held};
 use crate::kernel::cgroupfs::Layout;
 use crate::kernel::features::{Roots, usercopy_deadlock};
@@ -17,6 +20,7 @@ use crate::kernel::{ProbePlan, ProbeState, Probes};
 use crate::process::{Attributed, Attributor, Cgroup};
 use crate::settings::ProbeSettings;
 use crate::signals::Watched;
+use crate::unwind::{UnwindStats, Unwinder};
 
 /// Where this host's processes are.
 pub(super) const PROC: &str = "/proc";
@@ -27,6 +31,9 @@ pub(super) struct Live {
     pub(super) attributor: Attributor,
     pub(super) watched: Watched,
     drainer: Drainer,
+    unwinder: Unwinder,
+    /// Readable when the probes want to be heard at once.
+    bell: AsyncFd<OwnedFd>,
     /// Observations that reached user space, by stream.
     pub(super) delivered: BTreeMap<Stream, u64>,
     malformed: u64,
@@ -43,29 +50,68 @@ impl Live {
             controller: watched.controller(),
             frequency: settings.frequency,
             ring_bytes: settings.ring_bytes,
+            unwind_rows: settings.unwind_rows,
+            copy_stacks: settings.copy_stacks,
             probe_log: settings.probe_log,
         };
         let mut probes = Probes::load(&plan)?;
+        let unwinder = Unwinder::new(Box::new(probes.take_unwind_maps()?))?;
         let drainer = Drainer::new(probes.take_records()?);
+        const WAIT: &str = "cannot wait for the ring buffer";
+        let bell = drainer.bell().context(WAIT)?;
+        // SAFETY: an owned descriptor stays the same and open as long as it lives.
+        let bell = unsafe { AsyncFd::register_with_interest(bell, Interest::READABLE) };
+        let bell = bell.context(WAIT)?;
         let attributor = Attributor::new(Path::new(PROC), watched.cgroup_index());
-        Ok(Self { probes, attributor, watched, drainer, delivered: BTreeMap::new(), malformed: 0 })
+        Ok(Self {
+            probes,
+            attributor,
+            watched,
+            unwinder,
+            bell,
+            drainer,
+            delivered: BTreeMap::new(),
+            malformed: 0,
+        })
     }
 
     /// Hands over what has happened since the last time.
     pub(super) fn drain(&mut self, mut sink: impl FnMut(Attributed)) -> Drained {
-        let Self { drainer, attributor, delivered, .. } = self;
+        let Self { drainer, attributor, unwinder, delivered, .. } = self;
         let drained = drainer.drain(|observation| {
             *delivered.entry(observation.what.stream()).or_insert(0) += 1;
-            sink(attributor.attribute(observation));
+            let attributed = attributor.attribute(observation);
+            unwinder.observe(&attributed);
+            sink(attributed);
         });
+        let now = clock::monotonic();
+        for tgid in attributor.take_forgotten() {
+            unwinder.forgot(tgid, now);
+        }
+        unwinder.work(now);
         self.malformed += drained.malformed;
         self.probes.flush_log();
         drained
     }
 
+    /// Waits until the probes want to be heard at once: a process is new to them.
+    pub(super) async fn woken(&self) {
+        match self.bell.readable().await {
+            // The next wake-up is news, whatever was drained meanwhile.
+            Ok(mut ready) => ready.clear_ready(),
+            // The event loop is ending.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
     /// Hands over everything that is still to come, after the probes were detached.
     pub(super) fn drain_all(&mut self, mut sink: impl FnMut(Attributed)) {
         while self.drain(&mut sink).more {}
+    }
+
+    /// What is counted of the unwinder's tables.
+    pub(super) fn unwind_stats(&self) -> UnwindStats {
+        self.unwinder.stats()
     }
 
     /// What was counted on the way so far.

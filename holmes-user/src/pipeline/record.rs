@@ -10,6 +10,7 @@ use holmes_common::limits::DRAIN_INTERVAL_MS;
 use indicatif::{ProgressBar, ProgressStyle};
 use tracing::{error, info, warn};
 
+use super::copies::Copies;
 use super::live::Live;
 use super::os_signals::{OsSignal, OsSignals};
 use super::{advice, balance};
@@ -62,11 +63,13 @@ async fn record(settings: &RecordSettings) -> anyhow::Result<()> {
         }),
     };
     let mut flight = FlightRecorder::new(start);
-    watch(&mut live, &mut flight, settings, clock::monotonic(), &mut signals).await;
+    let mut copies = Copies::open(settings.stack_copies.as_deref())?;
+    watch(&mut live, &mut flight, &mut copies, settings, clock::monotonic(), &mut signals).await;
     // While names are looked up another Ctrl-C ends the process at once.
     signals.leave();
     live.probes.detach();
     live.drain_all(|attributed| {
+        copies.write(&attributed.observation);
         // What becomes of it is counted in the window.
         let _ = flight.observe(attributed);
     });
@@ -107,6 +110,7 @@ async fn record(settings: &RecordSettings) -> anyhow::Result<()> {
 async fn watch(
     live: &mut Live,
     flight: &mut FlightRecorder,
+    copies: &mut Copies,
     settings: &RecordSettings,
     from: Nanos,
     signals: &mut OsSignals,
@@ -117,11 +121,13 @@ async fn watch(
     loop {
         tokio::select! {
             _ = tick.tick() => {}
+            () = live.woken() => {}
             signal = signals.next() => if signal == OsSignal::End {
                 break;
             },
         }
         live.drain(|attributed| {
+            copies.write(&attributed.observation);
             // What becomes of it is counted in the window.
             let _ = flight.observe(attributed);
         });

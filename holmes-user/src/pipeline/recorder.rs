@@ -140,6 +140,7 @@ impl Recorder {
         loop {
             tokio::select! {
                 _ = drain.tick() => self.drain(),
+                () = self.live.woken() => self.drain(),
                 _ = second.tick() => self.second(),
                 _ = read.tick() => self.read_signals(),
                 Some(request) = triggers.recv() => self.answer(request),

@@ -52,6 +52,11 @@ impl Attributor {
         self.cgroups.as_mut().map_or_else(Vec::new, CgroupIndex::take_removed)
     }
 
+    /// The processes that were forgotten since this was last asked.
+    pub fn take_forgotten(&mut self) -> Vec<u32> {
+        self.processes.take_forgotten()
+    }
+
     /// What is counted of the work on processes.
     pub fn process_stats(&self) -> ProcessStats {
         self.processes.stats()

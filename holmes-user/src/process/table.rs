@@ -23,6 +23,11 @@ const MAX_PROCESSES: usize = 32_768;
 /// be running code that is mapped and unmapped all the time.
 const REREAD_INTERVAL: Duration = Duration::from_secs(1);
 
+/// While a process is young its loader maps one library after the other: then it is read more often.
+/// What lives for 200 ms should be known before it ends.
+const YOUNG: Duration = Duration::from_secs(2);
+const YOUNG_REREAD_INTERVAL: Duration = Duration::from_millis(20);
+
 /// Unknown addresses further up a stack are a library that was mapped meanwhile, or what a broken
 /// walk leaves: each reading that brings nothing new doubles the time to the next one, up to this.
 const MAX_PATIENCE: Duration = Duration::from_secs(64);
@@ -43,6 +48,8 @@ struct Known {
     /// Tells two users of one pid apart; `None` until it is read.
     start_time: Option<u64>,
     read_at: Nanos,
+    /// When it was first seen, or executed its program.
+    since: Nanos,
     /// How long after `read_at` unknown addresses above the leaf are reason to read again.
     patience: Duration,
     /// The mappings were inherited from a parent, or were those of the program before an exec.
@@ -51,15 +58,25 @@ struct Known {
 }
 
 impl Known {
-    fn new(image: Option<Arc<Image>>, read_at: Nanos) -> Self {
+    fn new(image: Option<Arc<Image>>, read_at: Nanos, since: Nanos) -> Self {
         Self {
             image,
             start_time: None,
             read_at,
+            since,
             patience: REREAD_INTERVAL,
             stale: true,
             ended_at: None,
         }
+    }
+
+    /// How long after the last reading unknown addresses are reason to read again: at the leaf, and
+    /// elsewhere in a stack.
+    fn intervals(&self, now: Nanos) -> (Duration, Duration) {
+        if now.since(self.since) < YOUNG {
+            return (YOUNG_REREAD_INTERVAL, YOUNG_REREAD_INTERVAL);
+        }
+        (REREAD_INTERVAL, self.patience)
     }
 }
 
@@ -89,6 +106,8 @@ pub struct ProcessTable {
     /// When a sweep began, and when its last part was done.
     sweep_began: Nanos,
     swept_at: Nanos,
+    /// Processes forgotten since this was last asked.
+    forgotten: Vec<u32>,
     stats: ProcessStats,
 }
 
@@ -104,6 +123,7 @@ impl ProcessTable {
             to_sweep: Vec::new(),
             sweep_began: Nanos::default(),
             swept_at: Nanos::default(),
+            forgotten: Vec::new(),
             stats: ProcessStats::default(),
         }
     }
@@ -115,20 +135,25 @@ impl ProcessTable {
         self.forget_ended(now);
         self.sweep(now);
         match observation.what {
-            What::NewProcess { tgid } => self.forked(observation.tgid, tgid),
+            What::NewProcess { tgid } => self.forked(observation.tgid, tgid, now),
             What::Exec => {
                 if let Some(known) = self.processes.get_mut(&observation.tgid) {
                     // A thread other than the first takes over its number, which has then ended.
-                    *known = Known::new(None, known.read_at);
+                    *known = Known::new(None, known.read_at, now);
                 }
             }
             What::Exit if observation.tid == observation.tgid => self.ended(observation.tgid, now),
             _ => {}
         }
-        if self.must_read(observation.tgid, &observation.stack.user, now) {
+        if self.must_read(observation, now) {
             self.read(observation, now);
         }
         self.processes.get(&observation.tgid).and_then(|known| known.image.clone())
+    }
+
+    /// The processes that were forgotten since this was last asked.
+    pub fn take_forgotten(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.forgotten)
     }
 
     /// What is counted of the table's work.
@@ -142,10 +167,10 @@ impl ProcessTable {
 
     /// A child starts with its parent's mappings. They hold until it executes a program, or is seen
     /// elsewhere: enough to name it if it ends before it can be looked at.
-    fn forked(&mut self, parent: u32, child: u32) {
+    fn forked(&mut self, parent: u32, child: u32, now: Nanos) {
         let image = self.processes.get(&parent).and_then(|known| known.image.clone());
         if child != 0 && self.has_room_for(child) {
-            self.processes.insert(child, Known::new(image, Nanos::default()));
+            self.processes.insert(child, Known::new(image, Nanos::default(), now));
         }
     }
 
@@ -164,19 +189,24 @@ impl ProcessTable {
         self.processes.len() < MAX_PROCESSES || self.processes.contains_key(&tgid)
     }
 
-    fn must_read(&self, tgid: u32, stack: &[u64], now: Nanos) -> bool {
-        let Some((leaf, callers)) = stack.split_first() else { return false };
-        let Some(known) = self.processes.get(&tgid) else { return true };
+    fn must_read(&self, observation: &Observation, now: Nanos) -> bool {
+        let Some((leaf, callers)) = observation.stack.user.split_first() else { return false };
+        let Some(known) = self.processes.get(&observation.tgid) else { return true };
         let age = now.since(known.read_at);
+        let (at_leaf, elsewhere) = known.intervals(now);
         let Some(image) = &known.image else {
-            return known.stale || age >= REREAD_INTERVAL;
+            return known.stale || age >= at_leaf;
         };
         let strange = |address: &u64| image.find(*address).is_none();
         if strange(leaf) {
-            return known.stale || age >= REREAD_INTERVAL;
+            return known.stale || age >= at_leaf;
         }
+        // Where the probes' walk met no code that they know: it is not part of the stack.
+        let stopped = observation.walk.stopped_at;
         // What was inherited was never read.
-        !known.stale && age >= known.patience && callers.iter().any(strange)
+        !known.stale
+            && age >= elsewhere
+            && (callers.iter().any(strange) || (stopped != 0 && strange(&stopped)))
     }
 
     fn read(&mut self, observation: &Observation, now: Nanos) {
@@ -188,7 +218,7 @@ impl ProcessTable {
         }
         self.stats.maps_read += 1;
         let read = self.read_image(tgid, observation.tid);
-        let known = self.processes.entry(tgid).or_insert_with(|| Known::new(None, now));
+        let known = self.processes.entry(tgid).or_insert_with(|| Known::new(None, now, now));
         known.read_at = now;
         known.stale = false;
         match read {
@@ -247,7 +277,7 @@ impl ProcessTable {
             self.ended.pop_front();
             // Unless the pid has a new owner, or the process a new program.
             if self.processes.get(&tgid).is_some_and(|known| known.ended_at == Some(ended_at)) {
-                self.processes.remove(&tgid);
+                self.forget(tgid);
             }
         }
     }
@@ -271,8 +301,16 @@ impl ProcessTable {
                 Some(started) => *known.start_time.get_or_insert(started) != started,
             };
             if gone {
-                self.processes.remove(&tgid);
+                self.forget(tgid);
             }
+        }
+    }
+
+    fn forget(&mut self, tgid: u32) {
+        self.processes.remove(&tgid);
+        // Nobody may be asking; then what is kept for them stays bounded.
+        if self.forgotten.len() < MAX_PROCESSES {
+            self.forgotten.push(tgid);
         }
     }
 }

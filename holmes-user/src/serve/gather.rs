@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holmes_common::counter::{CgroupTotals, Counter, Stream};
+use holmes_common::limits::{MAX_EXES, MAX_PROCESSES};
+use holmes_common::unwind::WalkEnd;
 
 use super::snapshot::{CgroupSnapshot, Counts, MapSnapshot, ProbeSnapshot, Snapshot, StreamTotals};
 use crate::capture::Totals;
@@ -14,6 +16,7 @@ use crate::kernel::{KernelCounts, MapUse, ProbeStatus, ProgramUse};
 use crate::process::{Cgroup, ProcessStats};
 use crate::store::StoreCounts;
 use crate::symbolize::{NameStats, NamedBy, Unnamed};
+use crate::unwind::{UnwindStats, compile::NoTable};
 
 /// Everything that is shown, as the stages have it.
 pub struct Gathered<'a> {
@@ -31,6 +34,8 @@ pub struct Gathered<'a> {
     pub delivered: &'a BTreeMap<Stream, u64>,
     /// Of the process table.
     pub processes: ProcessStats,
+    /// Of the unwinder's tables.
+    pub unwind: UnwindStats,
     /// How frames were named, in all incidents.
     pub names: &'a NameStats,
     /// Of the dump folder.
@@ -65,12 +70,13 @@ impl Gathered<'_> {
                 .into_iter()
                 .map(|stream| (stream.name().to_owned(), self.stream(stream)))
                 .collect(),
-            stack_errors: self.counters(&[
-                Counter::UserStackFailed,
-                Counter::UserStackTruncated,
-                Counter::KernelStackFailed,
-                Counter::KernelStackTruncated,
-            ]),
+            stack_errors: self
+                .counters(&[Counter::KernelStackFailed, Counter::KernelStackTruncated]),
+            stack_walks: WalkEnd::ALL
+                .into_iter()
+                .filter(|end| *end != WalkEnd::NotWalked)
+                .map(|end| (end.name().to_owned(), self.kernel.get(Counter::of_walk(end))))
+                .collect(),
             drops: self.drops(),
             frames: self.frames(),
             decisions: self
@@ -90,6 +96,9 @@ impl Gathered<'_> {
             .map(|(cause, count)| (cause.to_owned(), count))
             .into(),
             retention_failures: self.store.retention_failed,
+            unwind_tables: self.unwind.tables,
+            unwind_table_events: self.unwind_table_events(),
+            unwind_seconds: self.unwind.compile_time,
             incidents: self.store.incidents,
             incident_bytes: self.store.bytes,
             window_bytes: self.totals.window.bytes as u64,
@@ -103,6 +112,7 @@ impl Gathered<'_> {
                     entries: Some(map.entries),
                     max_entries: map.max_entries,
                 })
+                .chain(self.unwind_maps())
                 .collect(),
             cgroups: self
                 .cgroups
@@ -120,7 +130,7 @@ impl Gathered<'_> {
 
     /// The records of a stream that is not kept in seconds: what was delivered is what there is.
     fn stream(&self, stream: Stream) -> StreamTotals {
-        let lost = self.counters(&[stream.ring_full(), stream.no_scratch()]);
+        let lost = self.counters(&[stream.ring_full(), stream.no_scratch(), stream.no_chain()]);
         let reported = self.delivered.get(&stream).copied().unwrap_or(0);
         // Not the kernel's own count: that runs ahead by what is still in the ring buffer.
         let taken = reported + lost.values().sum::<u64>();
@@ -131,6 +141,35 @@ impl Gathered<'_> {
         counters
             .iter()
             .map(|counter| (counter.name().to_owned(), self.kernel.get(*counter)))
+            .collect()
+    }
+
+    /// How full the unwinder's maps are, by what was put there.
+    fn unwind_maps(&self) -> impl Iterator<Item = MapSnapshot> {
+        let unwind = &self.unwind;
+        [
+            ("ROWS", unwind.rows_used, unwind.rows_room),
+            ("PAGES", unwind.pages_used, unwind.pages_room),
+            ("EXES", unwind.executables, MAX_EXES.into()),
+            ("MAPPINGS", unwind.mapping_entries, unwind.mapping_room),
+            ("PROCESSES", unwind.processes, MAX_PROCESSES.into()),
+        ]
+        .into_iter()
+        .map(|(name, entries, max_entries)| MapSnapshot {
+            name: name.to_owned(),
+            entries: Some(entries),
+            max_entries,
+        })
+    }
+
+    /// What became of unwind tables.
+    fn unwind_table_events(&self) -> Counts {
+        let unwind = &self.unwind;
+        let failed = NoTable::NAMES.into_iter().zip(unwind.failed);
+        [("made", unwind.compiled), ("evicted", unwind.evicted), ("no_room", unwind.no_room)]
+            .into_iter()
+            .chain(failed)
+            .map(|(result, count)| (result.to_owned(), count))
             .collect()
     }
 
@@ -149,6 +188,10 @@ impl Gathered<'_> {
                 ("window_evicted", self.totals.window.evicted_later.cpu),
                 ("process_maps_unreadable", self.processes.maps_failed),
                 ("executable_unreadable", self.processes.files_unreadable),
+                ("unwind_process_refused", self.unwind.processes_refused),
+                ("unwind_queue_full", self.unwind.queue_overflows),
+                ("unwind_file_not_open", self.unwind.not_open),
+                ("unwind_executables_full", self.unwind.no_number),
                 ("incident_queue_full", self.desk_full),
                 ("incident_desk_broken", self.desk_broken),
                 ("profile_invalid", self.invalid_profiles),

@@ -11,8 +11,8 @@ use std::time::Duration;
 use holmes_common::counter::{Counter as Cause, Stream};
 use prometheus::core::Collector;
 use prometheus::{
-    CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts,
-    Registry, TextEncoder,
+    Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec,
+    Opts, Registry, TextEncoder,
 };
 
 use super::cgroup_metrics::CgroupMetrics;
@@ -30,13 +30,8 @@ const CAPTURE_RESULTS: [&str; 3] = ["written", "failed", "dropped"];
 /// Causes of retirement that are shown as 0 before the first.
 const RETIRE_CAUSES: [&str; 3] = ["age", "bytes", "full_disk"];
 
-/// The counters of stacks that could not be walked whole.
-const STACK_ERRORS: [Cause; 4] = [
-    Cause::UserStackFailed,
-    Cause::UserStackTruncated,
-    Cause::KernelStackFailed,
-    Cause::KernelStackTruncated,
-];
+/// The counters of kernel stacks that could not be walked whole.
+const STACK_ERRORS: [Cause; 2] = [Cause::KernelStackFailed, Cause::KernelStackTruncated];
 
 /// The counters of what the probes' own maps had no room for.
 const KERNEL_DROPS: [Cause; 5] = [
@@ -63,6 +58,10 @@ struct Families {
     samples: StreamFamilies,
     records: StreamFamilies,
     stack_errors: IntCounterVec,
+    stack_walks: IntCounterVec,
+    unwind_tables: Gauge,
+    unwind_table_events: IntCounterVec,
+    unwind_seconds: Counter,
     drops: IntCounterVec,
     frames: IntCounterVec,
     decisions: IntCounterVec,
@@ -234,8 +233,29 @@ impl Families {
             },
             stack_errors: counters(
                 "holmes_stack_errors_total",
-                "Stacks that could not be walked or were cut, by cause.",
+                "Kernel stacks that could not be walked or were cut, by cause.",
                 &["cause"],
+            )?,
+            stack_walks: counters(
+                "holmes_stack_walks_total",
+                "Walks of user stacks by how they ended; `outermost` is a whole stack.",
+                &["end"],
+            )?,
+            unwind_tables: gauge(
+                "holmes_unwind_tables",
+                "Executables whose unwind table the probes can use.",
+            )?,
+            unwind_table_events: counters(
+                "holmes_unwind_tables_total",
+                "Unwind tables by what became of them: made, evicted, or why there is none.",
+                &["result"],
+            )?,
+            unwind_seconds: register(
+                registry,
+                Counter::new(
+                    "holmes_unwind_compile_seconds_total",
+                    "Time spent on making unwind tables.",
+                )?,
             )?,
             drops: counters(
                 "holmes_drops_total",
@@ -296,7 +316,7 @@ impl Families {
                 Stream::Samples => (&self.samples, &[]),
                 Stream::Memory | Stream::Tasks => (&self.records, &[stream.name()]),
             };
-            let causes = ["ring_full", "no_scratch"].map(|cause| (cause.to_owned(), 0));
+            let causes = ["ring_full", "no_scratch", "no_chain"].map(|cause| (cause.to_owned(), 0));
             let lost = Counts::from(causes);
             families.raise(label, &StreamTotals { lost, ..StreamTotals::default() });
         }
@@ -323,6 +343,8 @@ impl Families {
         }
         for (family, counts) in [
             (&self.stack_errors, &snapshot.stack_errors),
+            (&self.stack_walks, &snapshot.stack_walks),
+            (&self.unwind_table_events, &snapshot.unwind_table_events),
             (&self.drops, &snapshot.drops),
             (&self.frames, &snapshot.frames),
             (&self.captures, &snapshot.captures),
@@ -336,6 +358,9 @@ impl Families {
             raise(&self.decisions.with_label_values(&[signal, decision]), total);
         }
         raise(&self.retention_failures, snapshot.retention_failures);
+        self.unwind_tables.set(snapshot.unwind_tables as f64);
+        let made = snapshot.unwind_seconds.as_secs_f64() - self.unwind_seconds.get();
+        self.unwind_seconds.inc_by(made.max(0.0));
         self.incidents.set(snapshot.incidents as f64);
         self.incident_bytes.set(snapshot.incident_bytes as f64);
         self.window_bytes.set(snapshot.window_bytes as f64);

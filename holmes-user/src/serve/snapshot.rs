@@ -33,6 +33,14 @@ pub struct Snapshot {
     pub records: BTreeMap<String, StreamTotals>,
     /// Stacks that could not be walked or were cut, by cause.
     pub stack_errors: Counts,
+    /// Walks of user stacks by how they ended.
+    pub stack_walks: Counts,
+    /// Unwind tables that the probes can use.
+    pub unwind_tables: u64,
+    /// What became of unwind tables, by result.
+    pub unwind_table_events: Counts,
+    /// Time spent on making them.
+    pub unwind_seconds: Duration,
     /// What full maps, caches and queues dropped, by cause, where it is no record of a stream.
     pub drops: Counts,
     /// Frames by how they were named.

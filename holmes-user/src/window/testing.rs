@@ -47,6 +47,7 @@ impl Process {
     pub(crate) fn does(&self, tid: u32, ms: u64, stack: &[u64], what: What) -> Attributed {
         Attributed {
             observation: Observation {
+                walk: Default::default(),
                 time: Nanos(ms * 1_000_000),
                 tgid: self.tgid,
                 tid,

@@ -16,7 +16,7 @@ use crate::collect::{CgroupId, Stack};
 use crate::process::{Attributed, Cgroup, Image};
 
 /// Frames of one stack, user or kernel. Eight times what the probes deliver today.
-const MAX_STACK_FRAMES: usize = 8 * holmes_common::limits::MAX_FRAMES;
+const MAX_STACK_FRAMES: usize = 4 * holmes_common::limits::MAX_USER_FRAMES;
 
 /// Names that [`read_names`] collects: 200 MB of them at the most.
 const MAX_NAMES: usize = 1 << 20;

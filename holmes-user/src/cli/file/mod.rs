@@ -25,7 +25,7 @@ const MAX_PROBLEMS: usize = 20;
 /// Characters shown of a value that is wrong.
 const MAX_SHOWN: usize = 40;
 
-const TOP: [&str; 17] = [
+const TOP: [&str; 18] = [
     "interval",
     "lookback",
     "after",
@@ -43,6 +43,7 @@ const TOP: [&str; 17] = [
     "window_bytes",
     "window_stacks",
     "ring_bytes",
+    "unwind_bytes",
 ];
 
 const RETENTION: [&str; 2] = ["max_bytes", "max_age"];
@@ -138,6 +139,11 @@ impl<'t> Reader<'t> {
                     self.layer.ring_bytes = self
                         .bytes(&item, &values::RING_BYTES)
                         .and_then(|bytes| self.accept(&item, values::ring_bytes(bytes)));
+                }
+                "unwind_bytes" => {
+                    self.layer.unwind_rows = self
+                        .bytes(&item, &values::UNWIND_BYTES)
+                        .and_then(|bytes| self.accept(&item, values::unwind_rows(bytes)));
                 }
                 // `items` has told the rest.
                 _ => {}

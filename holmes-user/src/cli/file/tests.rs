@@ -50,6 +50,7 @@ fn every_key_arrives() {
         window_bytes = "2MiB"
         window_stacks = 1_000
         ring_bytes = 5000
+        unwind_bytes = "2MiB"
         retention.max_bytes = 0x1000
         retention.max_age = "1h"
         rules.memory = "off"
@@ -75,6 +76,7 @@ fn every_key_arrives() {
             window_bytes: Some(2 << 20),
             window_stacks: Some(1000),
             ring_bytes: Some(8192),
+            unwind_rows: Some(1 << 18),
             cpu_max: Some(90.0),
             max_incidents_per_hour: Some(5),
             rules: vec![

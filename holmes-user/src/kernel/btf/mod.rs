@@ -20,7 +20,7 @@ pub(super) use self::types::{Kind, Types};
 pub(super) const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
 /// The types that questions are asked about.
-const WANTED: [&str; 7] = [
+const WANTED: [&str; 8] = [
     "task_struct",
     "mm_struct",
     "css_set",
@@ -28,10 +28,14 @@ const WANTED: [&str; 7] = [
     "cgroup",
     "kernfs_node",
     SUBSYSTEMS,
+    HELPERS,
 ];
 
 /// The enum of cgroup controllers.
 const SUBSYSTEMS: &str = "cgroup_subsys_id";
+
+/// The enum of helper functions.
+const HELPERS: &str = "bpf_func_id";
 
 /// The running kernel's types.
 pub(super) struct KernelTypes(Types);
@@ -48,6 +52,7 @@ impl KernelTypes {
             task_pid: self.offset("task_struct", &["pid"]),
             task_tgid: self.offset("task_struct", &["tgid"]),
             task_mm: self.offset("task_struct", &["mm"]),
+            task_stack: self.offset("task_struct", &["stack"]),
             task_cgroups: self.offset("task_struct", &["cgroups"]),
             mm_brk: self.offset("mm_struct", &["brk"]),
             mm_total_vm: self.offset("mm_struct", &["total_vm"]),
@@ -66,6 +71,11 @@ impl KernelTypes {
         let index = value(&format!("{controller}_cgrp_id"))?;
         let count = value("CGROUP_SUBSYS_COUNT")?;
         u32::try_from(index).ok().filter(|_| index < count)
+    }
+
+    /// Whether programs can call a helper function of this name, without `bpf_`.
+    pub(super) fn has_helper(&self, name: &str) -> bool {
+        self.0.enum_value(HELPERS, &format!("BPF_FUNC_{name}")).is_some()
     }
 
     /// The offset in bytes of the first of `names` that the struct has.
@@ -91,6 +101,7 @@ mod tests {
             offsets.task_pid,
             offsets.task_tgid,
             offsets.task_mm,
+            offsets.task_stack,
             offsets.task_cgroups,
             offsets.mm_brk,
             offsets.mm_total_vm,
@@ -105,6 +116,7 @@ mod tests {
             assert_ne!(offset, NO_OFFSET, "{offsets:?}");
             assert!(offset < 64 << 10, "{offsets:?}");
         }
+        assert!(types.has_helper("get_stack") && !types.has_helper("no_such_helper"));
         assert_eq!(offsets.task_tgid, offsets.task_pid + 4, "pid and tgid are neighbours");
     }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use holmes_common::limits::MAX_FRAMES;
+use holmes_common::limits::MAX_KERNEL_FRAMES;
 
 use super::Roots;
 use super::answers::Answers;
@@ -51,13 +51,15 @@ fn cycles(answers: &Answers) -> Finding {
 }
 
 fn max_stack(roots: &Roots) -> Finding {
-    let (name, enables) = ("stack depth", "whole stacks");
+    let (name, enables) = ("stack depth", "whole kernel stacks");
     match roots.sysctl("kernel/perf_event_max_stack") {
-        Some(depth) if depth < MAX_FRAMES as i64 => {
+        Some(depth) if depth < MAX_KERNEL_FRAMES as i64 => {
             Finding::degraded(name, enables, format!("cut at {depth} frames"))
-                .fix(format!("sudo sysctl kernel.perf_event_max_stack={MAX_FRAMES}"))
+                .fix(format!("sudo sysctl kernel.perf_event_max_stack={MAX_KERNEL_FRAMES}"))
         }
-        Some(depth) => Finding::ok(name, enables, format!("{depth} frames; {MAX_FRAMES} are kept")),
+        Some(depth) => {
+            Finding::ok(name, enables, format!("{depth} frames; {MAX_KERNEL_FRAMES} are kept"))
+        }
         None => Finding::ok(name, enables, "the kernel's default"),
     }
 }

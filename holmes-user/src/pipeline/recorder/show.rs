@@ -43,6 +43,7 @@ impl Recorder {
             maps: &self.live.probes.map_uses(cgroups.len()),
             delivered: &self.live.delivered,
             processes: self.live.attributor.process_stats(),
+            unwind: self.live.unwind_stats(),
             names: &self.names,
             store: self.store.counts(),
             desk_full: self.desk.full,

@@ -3,7 +3,7 @@
 use tempfile::TempDir;
 
 use super::*;
-use crate::collect::{CgroupId, Comm, Stack};
+use crate::collect::{CgroupId, Comm, Stack, Walk};
 
 const MILLI: u64 = 1_000_000;
 const CODE: u64 = 0x40_0000;
@@ -45,7 +45,24 @@ impl Host {
     }
 
     fn does(&mut self, tgid: u32, tid: u32, what: What, user: &[u64]) -> Option<Arc<Image>> {
+        self.observe(tgid, tid, what, user, Walk::default())
+    }
+
+    /// A sample of the process's first thread whose walk did not get far.
+    fn stopped(&mut self, pid: u32, user: &[u64], walk: Walk) -> Option<Arc<Image>> {
+        self.observe(pid, pid, What::CpuSample, user, walk)
+    }
+
+    fn observe(
+        &mut self,
+        tgid: u32,
+        tid: u32,
+        what: What,
+        user: &[u64],
+        walk: Walk,
+    ) -> Option<Arc<Image>> {
         self.table.image_of(&Observation {
+            walk,
             time: self.now,
             tgid,
             tid,
@@ -131,7 +148,10 @@ fn a_child_that_ended_unseen_is_named_by_its_parent() {
 fn strange_leaves_are_reason_to_read_again_once_a_second() {
     let mut host = Host::new();
     host.process(7, 55, &[CODE]);
-    let before = host.sample(7, &[CODE]).unwrap();
+    host.sample(7, &[CODE]).unwrap();
+    // It is no longer young.
+    host.pass(2000);
+    let before = host.sample(7, &[NOWHERE]).unwrap();
     host.process(7, 55, &[CODE, PLUGIN]);
     host.pass(999);
     assert_eq!(host.sample(7, &[PLUGIN]).unwrap().number, before.number);
@@ -143,7 +163,23 @@ fn strange_leaves_are_reason_to_read_again_once_a_second() {
         host.pass(100);
         assert!(Arc::ptr_eq(&host.sample(7, &[NOWHERE]).unwrap(), &after));
     }
-    assert_eq!(host.reads(), 2 + 5);
+    assert_eq!(host.reads(), 3 + 5);
+}
+
+#[test]
+fn what_a_young_process_maps_is_found_soon() {
+    let mut host = Host::new();
+    host.process(7, 55, &[CODE]);
+    host.sample(7, &[CODE]);
+    host.process(7, 55, &[CODE, PLUGIN]);
+    host.pass(20);
+    assert_eq!(starts(host.sample(7, &[PLUGIN]).as_ref()), [CODE, PLUGIN]);
+    // Also where the probes' walk stopped, which is no part of the stack.
+    host.process(7, 55, &[CODE, PLUGIN, 0x9000]);
+    host.pass(20);
+    let walk = Walk { stopped_at: 0x9000, ..Walk::default() };
+    assert_eq!(starts(host.stopped(7, &[CODE], walk).as_ref()), [CODE, PLUGIN, 0x9000]);
+    assert_eq!(host.reads(), 3);
 }
 
 #[test]

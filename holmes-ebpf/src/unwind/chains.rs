@@ -1,0 +1,57 @@
+//! The programs of each chain. User space loads them, and puts them into the chain's array; none is
+//! attached to anything.
+
+use aya_ebpf::{
+    EbpfContext,
+    macros::{perf_event, raw_tracepoint, tracepoint},
+    programs::{PerfEventContext, RawTracePointContext, TracePointContext},
+};
+use holmes_common::counter::Stream;
+
+use super::{Chain, walk};
+use crate::{
+    maps::{CALL_CHAIN, SAMPLE_CHAIN, Slot, TASK_CHAIN},
+    record,
+};
+
+/// Of CPU samples.
+pub const SAMPLES: Chain =
+    Chain { programs: &SAMPLE_CHAIN, slot: Slot::Sample, stream: Stream::Samples };
+
+/// Of new tasks.
+pub const TASKS: Chain =
+    Chain { programs: &TASK_CHAIN, slot: Slot::NewTask, stream: Stream::Tasks };
+
+/// Of memory calls. They share a slot: the kernel never runs one program on a tracepoint inside
+/// another on the same CPU (`bpf_prog_active`).
+pub const CALLS: Chain = Chain { programs: &CALL_CHAIN, slot: Slot::Call, stream: Stream::Memory };
+
+#[perf_event]
+pub fn sample_step(ctx: PerfEventContext) -> u32 {
+    walk::step(ctx.as_ptr(), &SAMPLES)
+}
+
+#[perf_event]
+pub fn sample_finish(ctx: PerfEventContext) -> u32 {
+    record::finish(ctx.as_ptr(), &SAMPLES)
+}
+
+#[raw_tracepoint(tracepoint = "task_newtask")]
+pub fn task_step(ctx: RawTracePointContext) -> u32 {
+    walk::step(ctx.as_ptr(), &TASKS)
+}
+
+#[raw_tracepoint(tracepoint = "task_newtask")]
+pub fn task_finish(ctx: RawTracePointContext) -> u32 {
+    record::finish(ctx.as_ptr(), &TASKS)
+}
+
+#[tracepoint]
+pub fn call_step(ctx: TracePointContext) -> u32 {
+    walk::step(ctx.as_ptr(), &CALLS)
+}
+
+#[tracepoint]
+pub fn call_finish(ctx: TracePointContext) -> u32 {
+    record::finish(ctx.as_ptr(), &CALLS)
+}

@@ -1,0 +1,200 @@
+//! Where a process was when it was interrupted, or when it entered the kernel.
+
+use aya_ebpf::{
+    bindings::{bpf_user_pt_regs_t, task_struct},
+    helpers::{
+        bpf_get_current_task, bpf_probe_read_kernel,
+        generated::{bpf_get_current_task_btf, bpf_task_pt_regs},
+    },
+    programs::PerfEventContext,
+};
+
+use crate::{
+    filter::pointer,
+    globals::{HAS_TASK_PT_REGS, OFFSETS},
+};
+
+/// The registers that a walk begins with.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Registers {
+    pub ip: u64,
+    pub sp: u64,
+    /// The frame pointer: rbp, x29.
+    pub bp: u64,
+    /// The return address of a leaf on arm64; 0 elsewhere.
+    pub link: u64,
+    /// Whether `ip` is behind the instruction that entered the kernel: then it is looked up like a
+    /// return address.
+    pub in_call: bool,
+}
+
+/// What is known of where a process was.
+#[derive(Clone, Copy)]
+pub enum Found {
+    Registers(Registers),
+    /// A 32-bit process: its tables and its registers are others.
+    Compat,
+    /// A kernel thread, or a process that is just being made or ended.
+    None,
+}
+
+/// The registers of the process that a CPU was found executing, be it in user space or in the
+/// kernel on its behalf.
+#[inline(always)]
+pub fn sampled(ctx: &PerfEventContext) -> Found {
+    // SAFETY: the context is valid while the program runs, and the verifier checks each offset.
+    let found = unsafe { arch::interrupted(&raw const (*ctx.ctx).regs) };
+    found.unwrap_or_else(entered)
+}
+
+/// Whether the CPU was interrupted in user space.
+#[inline(always)]
+pub fn in_user_mode(ctx: &PerfEventContext) -> bool {
+    // SAFETY: as in `sampled`.
+    unsafe { arch::in_user_mode(&raw const (*ctx.ctx).regs) }
+}
+
+/// The registers with which the current process entered the kernel.
+#[inline(always)]
+pub fn entered() -> Found {
+    let Some(address) = saved() else {
+        return Found::None;
+    };
+    // SAFETY: the helper checks the address itself and fails on a bad one.
+    match unsafe { bpf_probe_read_kernel(address as *const bpf_user_pt_regs_t) } {
+        Ok(regs) => arch::at_entry(&regs),
+        Err(_) => Found::None,
+    }
+}
+
+/// Where the kernel has saved them.
+#[inline(always)]
+fn saved() -> Option<u64> {
+    if HAS_TASK_PT_REGS.load() != 0 {
+        // SAFETY: no argument, always allowed in a tracing program.
+        let task: *mut task_struct = unsafe { bpf_get_current_task_btf() };
+        // SAFETY: the helper takes what the other one gave.
+        return Some(unsafe { bpf_task_pt_regs(task) } as u64);
+    }
+    // SAFETY: no argument, always allowed in a tracing program.
+    let stack = pointer(unsafe { bpf_get_current_task() }, OFFSETS.load().task_stack);
+    (stack != 0).then(|| stack + arch::KERNEL_STACK_BYTES - size_of::<bpf_user_pt_regs_t>() as u64)
+}
+
+#[cfg(not(bpf_target_arch = "aarch64"))]
+mod arch {
+    use aya_ebpf::bindings::bpf_user_pt_regs_t;
+
+    use super::{Found, Registers};
+
+    /// `THREAD_SIZE` of kernels before 5.15 without KASAN; the registers are at its very end.
+    pub(super) const KERNEL_STACK_BYTES: u64 = 16 << 10;
+
+    /// The privilege level: the code segment's lowest bits.
+    const USER_MODE: u64 = 3;
+
+    /// `__USER32_CS`.
+    const CODE_32: u64 = 0x23;
+
+    /// Whether the registers are of user space.
+    ///
+    /// # Safety
+    /// `regs` must be the context's.
+    #[inline(always)]
+    pub(super) unsafe fn in_user_mode(regs: *const bpf_user_pt_regs_t) -> bool {
+        // SAFETY: by the caller's promise.
+        unsafe { (*regs).cs & USER_MODE == USER_MODE }
+    }
+
+    /// The interrupted registers if they are the process's.
+    ///
+    /// # Safety
+    /// `regs` must be the context's.
+    #[inline(always)]
+    pub(super) unsafe fn interrupted(regs: *const bpf_user_pt_regs_t) -> Option<Found> {
+        // SAFETY: by the caller's promise. Field by field: the verifier allows no copy of a context.
+        if unsafe { !in_user_mode(regs) } {
+            return None;
+        }
+        // SAFETY: as above.
+        if unsafe { (*regs).cs } == CODE_32 {
+            return Some(Found::Compat);
+        }
+        // SAFETY: as above.
+        let (ip, sp, bp) = unsafe { ((*regs).rip, (*regs).rsp, (*regs).rbp) };
+        Some(Found::Registers(Registers { ip, sp, bp, link: 0, in_call: false }))
+    }
+
+    #[inline(always)]
+    pub(super) fn at_entry(regs: &bpf_user_pt_regs_t) -> Found {
+        if regs.cs & USER_MODE != USER_MODE {
+            return Found::None;
+        }
+        if regs.cs == CODE_32 {
+            return Found::Compat;
+        }
+        // The number of the system call; -1 where an interrupt or a fault entered the kernel.
+        let in_call = (regs.orig_rax as i64) >= 0;
+        Found::Registers(Registers { ip: regs.rip, sp: regs.rsp, bp: regs.rbp, link: 0, in_call })
+    }
+}
+
+#[cfg(bpf_target_arch = "aarch64")]
+mod arch {
+    use aya_ebpf::bindings::bpf_user_pt_regs_t;
+
+    use super::{Found, Registers};
+
+    /// `THREAD_SIZE` with pages of 4 KiB. Not the whole story on arm64, where the registers are
+    /// followed by more: kernels before 5.15 are not supported there.
+    pub(super) const KERNEL_STACK_BYTES: u64 = 16 << 10;
+
+    /// Exception level (bits 2 and 3) and 32-bit state (bit 4) of the processor.
+    const LEVEL: u64 = 0b1100;
+    const STATE_32: u64 = 1 << 4;
+
+    /// Whether the registers are of user space.
+    ///
+    /// # Safety
+    /// `regs` must be the context's.
+    #[inline(always)]
+    pub(super) unsafe fn in_user_mode(regs: *const bpf_user_pt_regs_t) -> bool {
+        // SAFETY: by the caller's promise.
+        unsafe { (*regs).pstate & LEVEL == 0 }
+    }
+
+    /// The interrupted registers if they are the process's.
+    ///
+    /// # Safety
+    /// `regs` must be the context's.
+    #[inline(always)]
+    pub(super) unsafe fn interrupted(regs: *const bpf_user_pt_regs_t) -> Option<Found> {
+        // SAFETY: by the caller's promise. Field by field: the verifier allows no copy of a context.
+        if unsafe { !in_user_mode(regs) } {
+            return None;
+        }
+        // SAFETY: as above.
+        if unsafe { (*regs).pstate } & STATE_32 != 0 {
+            return Some(Found::Compat);
+        }
+        // SAFETY: as above.
+        let (ip, sp) = unsafe { ((*regs).pc, (*regs).sp) };
+        // SAFETY: as above.
+        let (bp, link) = unsafe { ((*regs).regs[29], (*regs).regs[30]) };
+        Some(Found::Registers(Registers { ip, sp, bp, link, in_call: false }))
+    }
+
+    #[inline(always)]
+    pub(super) fn at_entry(regs: &bpf_user_pt_regs_t) -> Found {
+        if regs.pstate & LEVEL != 0 {
+            return Found::None;
+        }
+        if regs.pstate & STATE_32 != 0 {
+            return Found::Compat;
+        }
+        // Behind an `svc`: the row of the instruction itself is the same, as it changes nothing.
+        let (bp, link) = (regs.regs[29], regs.regs[30]);
+        Found::Registers(Registers { ip: regs.pc, sp: regs.sp, bp, link, in_call: false })
+    }
+}

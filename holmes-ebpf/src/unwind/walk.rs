@@ -1,0 +1,197 @@
+//! Frame after frame, from the leaf up.
+
+use aya_ebpf::{cty::c_void, helpers::generated::bpf_probe_read_user};
+use holmes_common::{
+    limits::{FRAMES_PER_STEP, MAX_USER_FRAMES},
+    record::flag,
+    unwind::WalkEnd,
+};
+
+use super::{Chain, FINISH, STEP, registers::Registers, rules, table};
+use crate::{
+    maps::SCRATCH,
+    record::Scratch,
+    stats::count,
+};
+
+/// A walk under way.
+#[repr(C)]
+pub struct Walk {
+    /// Instruction pointer of the current frame.
+    pub ip: u64,
+    /// Stack pointer of the current frame.
+    pub sp: u64,
+    /// Frame pointer register of the current frame.
+    pub bp: u64,
+    /// Link register, on arm64 and only in the leaf.
+    pub link: u64,
+    /// What `ip`, `sp` and `bp` were at the leaf.
+    pub leaf: [u64; 3],
+    /// First address of the mapping that the last frame was in.
+    pub start: u64,
+    /// Its length in bytes.
+    pub length: u64,
+    /// Its `Mapping::bias`.
+    pub bias: u64,
+    /// Its `Exe::first_page`.
+    pub first_page: u32,
+    /// Its `Exe::pages`; 0 without a table.
+    pub pages: u32,
+    /// Its `Exe::base_page`.
+    pub base_page: u32,
+    /// The time, as in `Exe::last_used`.
+    pub now: u32,
+    /// Frames written.
+    pub frames: u32,
+    /// Its table is not there.
+    pub table_wanted: bool,
+    /// `ip` is behind the instruction that is looked up: a call, or the entry into the kernel.
+    pub behind: bool,
+    /// The current frame was interrupted by a signal, and is not the leaf.
+    pub interrupted: bool,
+    /// `bp` is not the current frame's any more.
+    pub bp_lost: bool,
+    /// The current frame was found by frame pointer: if it is not code, they led nowhere.
+    pub by_frame_pointer: bool,
+    /// The record is to have a kernel stack.
+    pub with_kernel: bool,
+    /// User space should come at once: it does not know the process yet.
+    pub wake: bool,
+}
+
+impl Walk {
+    /// Begins at the leaf. `time_ns` is the record's.
+    #[inline(always)]
+    pub fn begin(&mut self, registers: &Registers, time_ns: u64) {
+        self.ip = registers.ip;
+        self.sp = registers.sp;
+        self.bp = registers.bp;
+        self.link = registers.link;
+        self.leaf = [registers.ip, registers.sp, registers.bp];
+        self.length = 0;
+        self.now = (time_ns >> 30) as u32;
+        self.frames = 0;
+        self.table_wanted = false;
+        self.behind = registers.in_call;
+        self.interrupted = false;
+        self.bp_lost = false;
+        self.by_frame_pointer = false;
+    }
+}
+
+/// What one frame came to.
+pub(super) enum Next {
+    /// The walk is at the caller.
+    Caller,
+    /// The walk has ended.
+    End(WalkEnd),
+}
+
+/// Reads a word of the process's memory.
+#[inline(always)]
+pub(super) fn read(address: u64) -> Option<u64> {
+    let [word] = read_words::<1>(address)?;
+    Some(word)
+}
+
+/// Reads words of the process's memory that lie side by side.
+#[inline(always)]
+pub(super) fn read_words<const WORDS: usize>(address: u64) -> Option<[u64; WORDS]> {
+    let mut words = [0; WORDS];
+    let bytes = (WORDS * size_of::<u64>()) as u32;
+    // SAFETY: the array has that many bytes; the helper fails on a bad address.
+    let failed =
+        unsafe { bpf_probe_read_user((&raw mut words).cast(), bytes, address as *const c_void) };
+    (failed == 0).then_some(words)
+}
+
+/// Walks a few frames, and calls the next program.
+#[inline(always)]
+pub fn step(ctx: *mut c_void, chain: &Chain) -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(chain.slot as u32) else {
+        count(chain.stream.no_scratch());
+        return 0;
+    };
+    // SAFETY: the slot is this chain's own, and a chain does not interrupt itself.
+    let scratch = unsafe { &mut *scratch };
+    for _ in 0..FRAMES_PER_STEP {
+        if let Next::End(end) = frame(scratch) {
+            end_walk(scratch, end);
+            return call(ctx, chain, FINISH);
+        }
+    }
+    call(ctx, chain, STEP)
+}
+
+/// Goes on in another program of the chain. Returns only if that fails.
+#[inline(always)]
+pub fn call(ctx: *mut c_void, chain: &Chain, program: u32) -> u32 {
+    let ctx = Context(ctx);
+    // SAFETY: nothing here needs to be dropped.
+    unsafe { chain.programs.tail_call(&ctx, program) };
+    count(chain.stream.no_chain());
+    0
+}
+
+/// A program's context, whatever its type.
+struct Context(*mut c_void);
+
+impl aya_ebpf::EbpfContext for Context {
+    fn as_ptr(&self) -> *mut c_void {
+        self.0
+    }
+}
+
+/// Notes how the walk has ended.
+#[inline(always)]
+fn end_walk(scratch: &mut Scratch, end: WalkEnd) {
+    scratch.header.walk_end = end as u16;
+    if !matches!(end, WalkEnd::Outermost) {
+        scratch.header.stopped_at = scratch.walk.ip;
+    }
+    if matches!(end, WalkEnd::FrameLimit) {
+        scratch.header.flags |= flag::USER_STACK_TRUNCATED;
+    }
+}
+
+/// Writes the current frame, and goes to its caller.
+#[inline(always)]
+fn frame(scratch: &mut Scratch) -> Next {
+    let walk = &mut scratch.walk;
+    let at = walk.frames as usize;
+    if at >= MAX_USER_FRAMES {
+        return Next::End(WalkEnd::FrameLimit);
+    }
+    let pc = walk.ip.wrapping_sub(u64::from(walk.behind));
+    let mapped = table::enter_mapping(walk, scratch.header.tgid, pc);
+    if !mapped {
+        // The leaf is true wherever it is. Anything else that is no code was not a caller.
+        if at == 0 {
+            scratch.frames[0] = walk.ip;
+            walk.frames = 1;
+        }
+        return Next::End(if walk.by_frame_pointer {
+            WalkEnd::NoFramePointer
+        } else {
+            WalkEnd::Unmapped
+        });
+    }
+    // The mask repeats what was checked, in a form that the verifier keeps.
+    scratch.frames[at & MAX_USER_FRAMES] = walk.ip.wrapping_add(u64::from(walk.interrupted));
+    walk.frames = at as u32 + 1;
+    if walk.table_wanted {
+        scratch.header.flags |= flag::TABLE_WANTED;
+    }
+    let row = table::row(walk, pc);
+    let next = rules::caller(walk, row);
+    if walk.by_frame_pointer {
+        scratch.header.flags |= flag::FRAME_POINTERS;
+    }
+    match next {
+        Next::End(WalkEnd::NoFramePointer) if walk.table_wanted => Next::End(WalkEnd::NoTable),
+        next => next,
+    }
+}
+
+// A mask is a bound only where the limit is one less than a power of two.
+const _: () = assert!((MAX_USER_FRAMES + 1).is_power_of_two());

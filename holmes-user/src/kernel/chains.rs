@@ -1,0 +1,75 @@
+//! Joins the programs that walk stacks: each chain's array gets its programs, before any probe that
+//! begins a chain is attached.
+
+use aya::Ebpf;
+use aya::maps::{MapData, ProgramArray};
+use aya::programs::{Program, ProgramError, ProgramFd};
+use tracing::warn;
+
+use super::error::KernelError;
+
+/// A chain's array, the program that walks, and the one that sends.
+const CHAINS: [(&str, &str, &str); 3] = [
+    ("SAMPLE_CHAIN", "sample_step", "sample_finish"),
+    ("TASK_CHAIN", "task_step", "task_finish"),
+    ("CALL_CHAIN", "call_step", "call_finish"),
+];
+
+/// Indexes into the arrays, as in the probes' `unwind.rs`.
+const STEP: u32 = 0;
+const FINISH: u32 = 1;
+
+/// Loads and joins the programs of each chain. Returns the arrays, which must be kept: the kernel
+/// empties an array that nobody holds.
+///
+/// A chain whose programs the kernel refuses stays empty, and is said to be; the records of its
+/// probes are lost, and counted.
+///
+/// # Errors
+/// The object has no such array.
+pub(super) fn join(ebpf: &mut Ebpf) -> Result<Vec<ProgramArray<MapData>>, KernelError> {
+    CHAINS.iter().map(|&(array, step, finish)| join_one(ebpf, array, step, finish)).collect()
+}
+
+fn join_one(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    step: &str,
+    finish: &str,
+) -> Result<ProgramArray<MapData>, KernelError> {
+    let map = ebpf.take_map(name).ok_or(KernelError::NoMap(name))?;
+    let wrap = |source| KernelError::Map { name, source };
+    let mut array = ProgramArray::try_from(map).map_err(wrap)?;
+    let finish = load(ebpf, finish);
+    // Where the kernel refuses the unwinder, what comes behind it stands in: records without
+    // stacks are better than none.
+    let step = load(ebpf, step).or_else(|| finish.as_ref().and_then(|fd| fd.try_clone().ok()));
+    for (index, program) in [(STEP, step), (FINISH, finish)] {
+        if let Some(program) = program {
+            array.set(index, &program, 0).map_err(wrap)?;
+        }
+    }
+    Ok(array)
+}
+
+/// Loads a program that is attached to nothing.
+fn load(ebpf: &mut Ebpf, name: &str) -> Option<ProgramFd> {
+    let loaded = match ebpf.program_mut(name) {
+        Some(Program::PerfEvent(program)) => program.load().and_then(|()| copy(program.fd()?)),
+        Some(Program::RawTracePoint(program)) => program.load().and_then(|()| copy(program.fd()?)),
+        Some(Program::TracePoint(program)) => program.load().and_then(|()| copy(program.fd()?)),
+        _ => {
+            warn!("the embedded object has no program {name}: rebuild it with `cargo xtask ebpf`");
+            return None;
+        }
+    };
+    loaded
+        .map_err(|error| {
+            warn!("the kernel refuses {name}: {}", super::attach::chain(&error));
+        })
+        .ok()
+}
+
+fn copy(fd: &ProgramFd) -> Result<ProgramFd, ProgramError> {
+    fd.try_clone().map_err(ProgramError::IOError)
+}

@@ -1,0 +1,90 @@
+//! The memory of sampled stacks, to a file: a line of JSON for each sample, so that another unwinder
+//! can be given what the probes had.
+//!
+//! The file holds whatever a process has on its stacks: it is for its owner alone.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use anyhow::Context;
+use serde::Serialize;
+use tracing::error;
+
+use crate::collect::Observation;
+
+/// The largest file, in bytes: minutes at a high frequency, and no full disk.
+const MAX_BYTES: u64 = 4 << 30;
+
+/// One line.
+#[derive(Serialize)]
+struct Line<'a> {
+    pid: u32,
+    /// How the probes' own walk ended.
+    end: &'static str,
+    stopped_at: u64,
+    flags: u32,
+    /// What it found, leaf first.
+    frames: &'a [u64],
+    ip: u64,
+    sp: u64,
+    bp: u64,
+    /// In hexadecimal, upwards from the stack pointer.
+    memory: String,
+}
+
+/// The file, if there is to be one.
+pub(super) struct Copies {
+    file: Option<BufWriter<File>>,
+    room: u64,
+}
+
+impl Copies {
+    /// Creates the file.
+    pub(super) fn open(path: Option<&Path>) -> anyhow::Result<Self> {
+        let file = path.map(|path| {
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(true).mode(0o600);
+            options.open(path).map(BufWriter::new).with_context(|| {
+                format!("cannot create {}: choose another --stack-copies", path.display())
+            })
+        });
+        Ok(Self { file: file.transpose()?, room: MAX_BYTES })
+    }
+
+    /// Writes the copy that came with a sample, if one did. A file that fails ends.
+    pub(super) fn write(&mut self, observation: &Observation) {
+        let (Some(file), Some(copy)) = (&mut self.file, &observation.walk.copy) else { return };
+        let line = Line {
+            pid: observation.tgid,
+            end: observation.walk.end.name(),
+            stopped_at: observation.walk.stopped_at,
+            flags: observation.flags,
+            frames: &observation.stack.user,
+            ip: copy.ip,
+            sp: copy.sp,
+            bp: copy.bp,
+            memory: copy.bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        };
+        let written =
+            serde_json::to_string(&line).map_err(std::io::Error::other).and_then(|text| {
+                self.room = self.room.checked_sub(text.len() as u64).ok_or_else(|| {
+                    std::io::Error::new(std::io::ErrorKind::FileTooLarge, "its bound is 4 GiB")
+                })?;
+                writeln!(file, "{text}")
+            });
+        if let Err(error) = written {
+            error!("no more copies of stacks are written: {error}");
+            self.file = None;
+        }
+    }
+}
+
+impl Drop for Copies {
+    fn drop(&mut self) {
+        if let Some(Err(error)) = self.file.as_mut().map(Write::flush) {
+            error!("the last copies of stacks are not written: {error}");
+        }
+    }
+}
