@@ -81,6 +81,7 @@ pub struct Probes {
     /// Held, not used: the kernel empties such an array when nobody holds it.
     _chains: Vec<ProgramArray<MapData>>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
+    frequency: u32,
     statuses: Vec<ProbeStatus>,
     sampling: Option<Sampling>,
 }
@@ -102,10 +103,10 @@ struct LayoutPod(SyscallLayout);
 unsafe impl Pod for LayoutPod {}
 
 impl Probes {
-    /// Loads the probes, points them at the target and attaches each on its own, the sampler last.
+    /// Loads the probes and points them at the target. Nothing is observed before [`Self::attach`].
     ///
     /// # Errors
-    /// Only where nothing works: a probe that does not attach is off, see [`Self::statuses`].
+    /// The kernel refuses the maps, or lacks what the target needs.
     pub fn load(plan: &ProbePlan) -> Result<Self, KernelError> {
         let types = KernelTypes::read();
         let offsets = match &types {
@@ -168,7 +169,16 @@ impl Probes {
             logger.map_err(|error| warn!("the probes' own log is not available: {error}")).ok()
         });
         let chains = chains::join(&mut ebpf)?;
-        let (statuses, sampling) = attach::all(&mut ebpf, plan.frequency);
+        let frequency = plan.frequency;
+        Ok(Self { ebpf, _chains: chains, logger, frequency, statuses: Vec::new(), sampling: None })
+    }
+
+    /// Attaches each probe on its own, the sampler last.
+    ///
+    /// # Errors
+    /// Only where nothing works: a probe that does not attach is off, see [`Self::statuses`].
+    pub fn attach(&mut self) -> Result<(), KernelError> {
+        let (statuses, sampling) = attach::all(&mut self.ebpf, self.frequency);
         if statuses.iter().all(|status| !status.is_on()) {
             let first = statuses.into_iter().find_map(|status| match status.state {
                 ProbeState::Off(why) => Some(why),
@@ -176,7 +186,8 @@ impl Probes {
             });
             return Err(KernelError::NothingAttached { first: first.unwrap_or_default() });
         }
-        Ok(Self { ebpf, _chains: chains, logger, statuses, sampling })
+        (self.statuses, self.sampling) = (statuses, sampling);
+        Ok(())
     }
 
     /// Which probes are on, and why others are off.

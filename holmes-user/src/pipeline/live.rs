@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use holmes_common::counter::{CgroupTotals, Counter, Stream};
@@ -25,6 +26,15 @@ use crate::unwind::{UnwindStats, Unwinder};
 /// Where this host's processes are.
 pub(super) const PROC: &str = "/proc";
 
+/// Time spent on preparations. The first sample is promised half a second after the start.
+const PREPARATION: Duration = Duration::from_millis(250);
+
+/// How often it is looked whether they are finished.
+const PREPARATION_STEP: Duration = Duration::from_millis(5);
+
+/// Processes that are prepared: reading one takes a fraction of a millisecond.
+const MAX_PREPARED: usize = 256;
+
 /// Observations as they happen.
 pub(super) struct Live {
     pub(super) probes: Probes,
@@ -41,7 +51,7 @@ pub(super) struct Live {
 
 impl Live {
     /// Finds the target and attaches the probes.
-    pub(super) fn open(settings: &ProbeSettings) -> anyhow::Result<Self> {
+    pub(super) async fn open(settings: &ProbeSettings) -> anyhow::Result<Self> {
         let layout = Layout::read()?;
         let watched = Watched::find(&settings.watch, layout, Path::new(PROC))?;
         check_host()?;
@@ -63,7 +73,7 @@ impl Live {
         let bell = unsafe { AsyncFd::register_with_interest(bell, Interest::READABLE) };
         let bell = bell.context(WAIT)?;
         let attributor = Attributor::new(Path::new(PROC), watched.cgroup_index());
-        Ok(Self {
+        let mut live = Self {
             probes,
             attributor,
             watched,
@@ -72,7 +82,29 @@ impl Live {
             drainer,
             delivered: BTreeMap::new(),
             malformed: 0,
-        })
+        };
+        live.prepare().await;
+        live.probes.attach()?;
+        Ok(live)
+    }
+
+    /// Makes the unwind tables of the target's processes before the first sample is taken, as far as
+    /// that does not take long; the rest follow while it is recorded.
+    async fn prepare(&mut self) {
+        let began = Instant::now();
+        for pid in self.watched.processes(MAX_PREPARED) {
+            let now = clock::monotonic();
+            if let Some(image) = self.attributor.prepare(pid, now) {
+                self.unwinder.prepare(pid, &image, now);
+            }
+            if began.elapsed() >= PREPARATION {
+                break;
+            }
+        }
+        while !self.unwinder.is_idle() && began.elapsed() < PREPARATION {
+            tokio::time::sleep(PREPARATION_STEP).await;
+            self.unwinder.work(clock::monotonic());
+        }
     }
 
     /// Hands over what has happened since the last time.

@@ -43,7 +43,7 @@ async fn record(settings: &RecordSettings) -> anyhow::Result<()> {
     let mut output = Output::open(&settings.output)?;
     // The first samples come while the last probes attach.
     let (from, from_unix_ns) = (clock::monotonic(), clock::unix_ns());
-    let mut live = Live::open(&settings.probes)?;
+    let mut live = Live::open(&settings.probes).await?;
     let Some(sampling) = live.probes.sampling() else {
         live.announce();
         bail!("CPUs cannot be sampled here: `holmes-ebpf check` tells what to change");

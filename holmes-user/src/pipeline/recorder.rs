@@ -53,7 +53,7 @@ pub fn run(settings: RecorderSettings) -> anyhow::Result<()> {
         let store =
             IncidentStore::open(&settings.dump_dir, settings.tunables.retention).map(Arc::new)?;
         let server = settings.listen.map(Server::bind).transpose()?;
-        let live = Live::open(&settings.probes)?;
+        let live = Live::open(&settings.probes).await?;
         Recorder::new(settings, live, store)?.run(server, signals).await
     })
 }

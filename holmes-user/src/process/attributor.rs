@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::attributed::{Attributed, Cgroup};
 use super::cgroups::CgroupIndex;
+use super::image::Image;
 use super::table::{ProcessStats, ProcessTable};
 use crate::collect::{CgroupId, Nanos, Observation};
 
@@ -29,6 +30,11 @@ impl Attributor {
         let image = self.processes.image_of(&observation);
         let cgroup = self.cgroup(observation.cgroup, observation.time);
         Attributed { observation, image, cgroup }
+    }
+
+    /// What a process has mapped that is expected to be observed.
+    pub fn prepare(&mut self, tgid: u32, now: Nanos) -> Option<Arc<Image>> {
+        self.processes.prepare(tgid, now)
     }
 
     /// The cgroup with this id.

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use holmes_common::limits::MAX_CGROUP_DEPTH;
 
+use crate::kernel::cgroupfs::PROCS;
+
 /// A cgroup that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
@@ -71,6 +73,23 @@ pub(crate) fn walk(directory: &Path, path: &str, max: usize) -> io::Result<Walk>
         walk.found.push(cgroup);
     }
     Ok(walk)
+}
+
+/// The processes in the cgroup at `directory` and below it, the first so many.
+pub(crate) fn members(directory: &Path, at_most: usize) -> Vec<u32> {
+    // A cgroup with fewer processes than that has no more cgroups that hold any.
+    let found = walk(directory, "/", at_most).map(|walk| walk.found).unwrap_or_default();
+    let mut members = Vec::new();
+    for cgroup in found {
+        // A threaded cgroup does not tell; one that is gone has none.
+        let text = fs::read_to_string(cgroup.directory.join(PROCS)).unwrap_or_default();
+        members.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()));
+        if members.len() >= at_most {
+            break;
+        }
+    }
+    members.truncate(at_most);
+    members
 }
 
 /// Whether the cgroup has tasks of its own, not counting those of cgroups below it.

@@ -146,9 +146,15 @@ impl ProcessTable {
             _ => {}
         }
         if self.must_read(observation, now) {
-            self.read(observation, now);
+            self.read(observation.tgid, observation.tid, now);
         }
         self.processes.get(&observation.tgid).and_then(|known| known.image.clone())
+    }
+
+    /// Reads a process that is expected to be observed.
+    pub fn prepare(&mut self, tgid: u32, now: Nanos) -> Option<Arc<Image>> {
+        self.read(tgid, tgid, now);
+        self.processes.get(&tgid).and_then(|known| known.image.clone())
     }
 
     /// The processes that were forgotten since this was last asked.
@@ -209,15 +215,14 @@ impl ProcessTable {
             && (callers.iter().any(strange) || (stopped != 0 && strange(&stopped)))
     }
 
-    fn read(&mut self, observation: &Observation, now: Nanos) {
-        let tgid = observation.tgid;
+    fn read(&mut self, tgid: u32, tid: u32, now: Nanos) {
         if !self.has_room_for(tgid) {
             // It could not be kept, and would be read again for each observation.
             self.stats.maps_failed += 1;
             return;
         }
         self.stats.maps_read += 1;
-        let read = self.read_image(tgid, observation.tid);
+        let read = self.read_image(tgid, tid);
         let known = self.processes.entry(tgid).or_insert_with(|| Known::new(None, now, now));
         known.read_at = now;
         known.stale = false;

@@ -11,6 +11,7 @@ use super::reading::Target;
 use super::sources::Sources;
 use crate::kernel::TargetFilter;
 use crate::kernel::cgroupfs::{CgroupfsError, Layout, Located, Mount};
+use crate::process::cgroup_walk::members;
 use crate::process::{Cgroup, CgroupIndex, Container, is_within};
 use crate::settings::Watch;
 
@@ -81,6 +82,22 @@ impl Watched {
             }
             What::Processes(pids) => TargetFilter::Processes(pids.iter().copied().collect()),
         }
+    }
+
+    /// The processes there are now of what the user named, the first so many; none for the whole
+    /// host.
+    pub fn processes(&self, at_most: usize) -> Vec<u32> {
+        let mut pids: Vec<u32> = match &self.what {
+            What::Host => Vec::new(),
+            What::Processes(pids) => pids.clone(),
+            What::Cgroups(cgroups) => cgroups
+                .iter()
+                .filter_map(|cgroup| self.mount.as_ref()?.directory(&cgroup.path))
+                .flat_map(|directory| members(&directory, at_most))
+                .collect(),
+        };
+        pids.truncate(at_most);
+        pids
     }
 
     /// For the probes: the subsystem whose hierarchy cgroup ids are taken from; `None` for the

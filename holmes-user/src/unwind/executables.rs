@@ -112,6 +112,11 @@ impl Executables {
         }
     }
 
+    /// Whether the workers have something to do.
+    pub(super) fn any_queued(&self) -> bool {
+        self.slots.values().any(|slot| slot.state == State::Queued)
+    }
+
     pub(super) fn layout(&self, number: u32) -> Option<&Layout> {
         self.slots.get(&number)?.layout.as_ref()
     }

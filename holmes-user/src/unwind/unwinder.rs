@@ -100,6 +100,19 @@ impl Unwinder {
         }
     }
 
+    /// This image is expected to be seen: all its tables are wanted.
+    pub fn prepare(&mut self, tgid: u32, image: &Arc<Image>, now: Nanos) {
+        self.seen(tgid, image, now);
+        for mapping in &image.mappings {
+            self.wants_table(tgid, mapping.start, now);
+        }
+    }
+
+    /// Whether nothing is being made.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_none() && !self.executables.any_queued()
+    }
+
     /// A walk in this process ended at this address because the executable there has no table: it is
     /// made, if it is not under way.
     pub fn wants_table(&mut self, tgid: u32, address: u64, now: Nanos) {
