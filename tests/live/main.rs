@@ -4,6 +4,7 @@
 //! and counts are asserted, times never are: waiting is bounded only to end a test that hangs.
 
 mod bad_input;
+mod jit;
 mod languages;
 mod lifecycle;
 mod losses;

@@ -73,6 +73,21 @@ impl Workload {
         Ok(Self::new(program, "main.spinInGo", "main.quietWorkInGo"))
     }
 
+    /// `tests/workloads/names.go`, built with these arguments of `go build`; with C code
+    /// where `c` says so. `name` tells the programs apart.
+    ///
+    /// # Errors
+    /// Go is missing or refuses.
+    pub fn go_names(name: &str, arguments: &[&str], c: bool) -> anyhow::Result<PathBuf> {
+        let (own, with_c) = (source("names.go"), source("names_cgo.go"));
+        built(name, &[&own, &with_c], |out| {
+            let mut go = Command::new("go");
+            go.args(["build", "-o"]).arg(out).args(arguments).arg(&own).args(c.then_some(&with_c));
+            go.env("GOFLAGS", "-mod=mod").env("CGO_ENABLED", if c { "1" } else { "0" });
+            go
+        })
+    }
+
     /// `tests/workloads/spin.py` under the interpreter that `python3` stands for. It is found once:
     /// `python3` may be a shell script that looks for it each time.
     ///
@@ -88,6 +103,42 @@ impl Workload {
         let program = PathBuf::from(String::from_utf8(output.stdout)?.trim());
         let mut workload = Self::new(program, "_PyEval_EvalFrameDefault", "_PyEval");
         workload.arguments = vec!["-u".into(), source("spin.py").into()];
+        Ok(workload)
+    }
+
+    /// `tests/workloads/spin.js` under Node, which says what it compiles in a perf-map file and has
+    /// no code of its own between the functions of a stack.
+    ///
+    /// # Errors
+    /// There is no Node.
+    pub fn node_spin() -> anyhow::Result<Self> {
+        let output = Command::new("node")
+            .args(["-p", "process.execPath"])
+            .stdin(Stdio::null())
+            .output()
+            .context("running node: is it installed?")?;
+        anyhow::ensure!(output.status.success(), "node does not run: {output:?}");
+        let program = PathBuf::from(String::from_utf8(output.stdout)?.trim());
+        let mut workload = Self::new(program, "spinHere", "turn");
+        let options = ["--perf-basic-prof", "--interpreted-frames-native-stack"];
+        workload.arguments = options.map(OsString::from).into();
+        // With its maps it writes a log, otherwise into the current folder.
+        let log = target_profile_dir()?.join("workloads/node.log");
+        std::fs::create_dir_all(log.parent().context("the log has no folder")?)?;
+        let log = format!("--logfile={}", log.display());
+        workload.arguments.extend(["--no-logfile-per-isolate".into(), log.into()]);
+        workload.arguments.push(source("spin.js").into());
+        Ok(workload)
+    }
+
+    /// `tests/workloads/Spin.java`, which the Java launcher compiles itself.
+    ///
+    /// # Errors
+    /// There is no Java development kit.
+    pub fn java_spin() -> anyhow::Result<Self> {
+        let java = Path::new("/usr/bin/java").canonicalize().context("is a JDK installed?")?;
+        let mut workload = Self::new(java, "spinHere", "work");
+        workload.arguments = vec!["-XX:+PreserveFramePointer".into(), source("Spin.java").into()];
         Ok(workload)
     }
 

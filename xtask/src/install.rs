@@ -15,11 +15,14 @@ use crate::ebpf::toolchain::{self, BPF_LINKER_VERSION};
 const CARGO_DENY_VERSION: &str = "0.20.2";
 
 /// A command and the Debian package that has it.
-const PACKAGES: [(&str, &str); 6] = [
+const PACKAGES: [(&str, &str); 9] = [
     ("cc", "gcc"),
     ("c++", "g++"),
     ("go", "golang-go"),
     ("python3", "python3"),
+    ("node", "nodejs"),
+    ("jcmd", "default-jdk-headless"),
+    ("nm", "binutils"),
     ("setpriv", "util-linux"),
     ("git", "git"),
 ];

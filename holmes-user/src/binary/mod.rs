@@ -9,9 +9,11 @@
 mod build_id;
 mod bytes;
 mod elf;
+mod gopclntab;
 mod vdso;
 
 pub use build_id::build_id;
 pub use bytes::{BinaryError, Bytes, u16_at, u32_at, u64_at};
 pub use elf::{Elf, Section, Segment};
+pub use gopclntab::{FrameCounts, FrameRow, FrameRule, GoFunction, GoLine, GoTable, Values};
 pub use vdso::{VdsoError, vdso};

@@ -13,7 +13,8 @@ pub enum ObjectKind {
     File,
     /// The kernel's vDSO.
     Vdso,
-    /// Memory without a file, mapped executable: a JIT compiler's.
+    /// The memory without a file of one process, mapped executable: a JIT compiler's. Offsets in
+    /// it are the process's addresses.
     Anonymous,
 }
 
@@ -29,7 +30,8 @@ pub struct Object {
     /// GNU build-id in lower-case hexadecimal; empty where the file has none.
     pub build_id: String,
     /// The open file, so that it can be read after it is deleted or its mount is gone. `None` for
-    /// what is no file, when too many are open, and in a replay.
+    /// what is no file, when too many are open, and in a replay. Of memory without a file, the
+    /// perf-map file that was there when the process was read: see [`super::perf_map`].
     #[serde(skip)]
     pub file: Option<File>,
 }

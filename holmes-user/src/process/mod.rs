@@ -11,10 +11,12 @@ mod container;
 mod image;
 mod maps;
 mod objects;
+mod perf_map;
 mod table;
 
 pub use attributed::{Attributed, Cgroup, Container, is_within};
 pub use attributor::Attributor;
 pub use cgroups::CgroupIndex;
 pub use image::{Image, Mapping, Object, ObjectKind};
+pub use perf_map::perf_map;
 pub use table::{ProcessStats, ProcessTable};

@@ -14,6 +14,7 @@ use std::sync::{Arc, Weak};
 use rustc_hash::FxHashMap;
 
 use super::image::{Object, ObjectKind};
+use super::perf_map;
 use crate::binary::build_id;
 
 /// Objects remembered at the same time. A host with 200 processes maps about 500 different ones;
@@ -54,7 +55,10 @@ pub(super) struct Objects {
     /// Those of `files` that are held open: so their number is known without counting.
     open: Vec<Weak<Object>>,
     vdso: Arc<Object>,
-    anonymous: Arc<Object>,
+    /// By process: its number and when it started.
+    anonymous: FxHashMap<(u32, u64), Weak<Object>>,
+    /// Stands for what there is no room for.
+    forgotten: Arc<Object>,
     next_number: u32,
     /// Files that could not be opened: their frames stay unnamed.
     pub(super) unreadable: u64,
@@ -75,7 +79,8 @@ impl Objects {
             files: FxHashMap::default(),
             open: Vec::new(),
             vdso: without_file(1, ObjectKind::Vdso, "[vdso]"),
-            anonymous: without_file(2, ObjectKind::Anonymous, "[anon]"),
+            anonymous: FxHashMap::default(),
+            forgotten: without_file(2, ObjectKind::Anonymous, "[anon]"),
             next_number: 3,
             unreadable: 0,
         }
@@ -85,8 +90,43 @@ impl Objects {
         Arc::clone(&self.vdso)
     }
 
-    pub(super) fn anonymous(&self) -> Arc<Object> {
-        Arc::clone(&self.anonymous)
+    /// The memory without a file of one process: what a JIT compiler puts at an address is known to
+    /// this process alone. Its file is the one in which such a compiler says what it has put there,
+    /// held open so that it can be read when the process has ended.
+    pub(super) fn anonymous(&mut self, process: (u32, u64), folder: &Path) -> Arc<Object> {
+        let known = self.anonymous.get(&process).and_then(Weak::upgrade);
+        if let Some(known) = &known
+            && (known.file.is_some() || !self.may_open())
+        {
+            return Arc::clone(known);
+        }
+        // Most processes have none, or write it later.
+        let file = perf_map::open(folder, process.0).ok().filter(|_| self.may_open());
+        if let Some(known) = known
+            && file.is_none()
+        {
+            return known;
+        }
+        if self.anonymous.len() >= MAX_OBJECTS && !self.anonymous.contains_key(&process) {
+            self.anonymous.retain(|_, object| object.strong_count() > 0);
+            if self.anonymous.len() >= MAX_OBJECTS {
+                return Arc::clone(&self.forgotten);
+            }
+        }
+        let object = Arc::new(Object {
+            number: self.next_number,
+            kind: ObjectKind::Anonymous,
+            path: self.forgotten.path.clone(),
+            build_id: String::new(),
+            file,
+        });
+        self.next_number = self.next_number.wrapping_add(1);
+        let weak = Arc::downgrade(&object);
+        if object.file.is_some() {
+            self.open.push(Weak::clone(&weak));
+        }
+        self.anonymous.insert(process, weak);
+        object
     }
 
     /// The object of a mapped file: the known one, or a new one.
@@ -114,7 +154,7 @@ impl Objects {
             if self.files.len() >= MAX_OBJECTS {
                 // All in use: this mapping goes without names, like memory without a file.
                 self.unreadable += 1;
-                return self.anonymous();
+                return Arc::clone(&self.forgotten);
             }
         }
         let mut path = at.path.to_string_lossy().into_owned();

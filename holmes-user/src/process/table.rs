@@ -252,12 +252,17 @@ impl ProcessTable {
         // its own number each of them shows the process's.
         let (process, lines) =
             [&leader, &thread].into_iter().find_map(|process| Some((process, lines(process)?)))?;
+        let start_time = start_time(&leader).unwrap_or(0);
         let mappings = lines
             .into_iter()
-            .map(|Line { start, end, offset, backing }| {
+            .map(|Line { start, end, mut offset, backing }| {
                 let object = match backing {
                     Backing::Vdso => self.objects.vdso(),
-                    Backing::Anonymous => self.objects.anonymous(),
+                    Backing::Anonymous => {
+                        // The kernel says 0 for all of them: they would be one.
+                        offset = start;
+                        self.objects.anonymous((tgid, start_time), process)
+                    }
                     Backing::File(id, path) => {
                         self.objects.file(id, &MappedAt { process, start, end, path: &path })
                     }
@@ -270,7 +275,6 @@ impl ProcessTable {
             .unwrap_or_default();
         let number = self.next_image;
         self.next_image = self.next_image.wrapping_add(1);
-        let start_time = start_time(&leader).unwrap_or(0);
         Some(Image { number, tgid, start_time, exe, mappings })
     }
 
@@ -340,7 +344,7 @@ fn is_same(one: &Image, other: &Image) -> bool {
 }
 
 /// When the process started, in clock ticks since boot: field 22 of `/proc/PID/stat`.
-fn start_time(process: &Path) -> Option<u64> {
+pub(super) fn start_time(process: &Path) -> Option<u64> {
     let stat = fs::read_to_string(process.join("stat")).ok()?;
     // The name may contain anything, parentheses too: fields are counted behind the last one.
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()

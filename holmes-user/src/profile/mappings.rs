@@ -6,9 +6,9 @@
 //! one location, and the base profile of an incident agrees with the whole one. What readers do
 //! with addresses (`address - memory_start + file_offset` is an offset in the file) stays true.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::process::{Image, Object};
+use crate::process::{Image, Object, ObjectKind};
 use crate::symbolize::Place;
 use crate::window::Cut;
 
@@ -19,6 +19,7 @@ pub(super) const KERNEL: &str = "[kernel.kallsyms]";
 const KERNEL_START: u64 = 1 << 63;
 /// Address space for each object: 1 TiB, beyond any executable.
 const OBJECT_BITS: u32 = 40;
+const OBJECT_MASK: u64 = (1 << OBJECT_BITS) - 1;
 /// Objects with higher numbers would be in the kernel's half.
 const MAX_NUMBER: u64 = (KERNEL_START >> OBJECT_BITS) - 2;
 const PAGE: u64 = 4096;
@@ -48,6 +49,9 @@ pub(super) struct ProfileMapping {
 pub(super) struct Mappings {
     list: Vec<ProfileMapping>,
     index: FxHashMap<Mapped, usize>,
+    /// Objects whose offsets are a process's addresses: these do not fit into an object's space, so
+    /// their upper bits are left out.
+    anonymous: FxHashSet<u32>,
 }
 
 impl Mappings {
@@ -79,7 +83,7 @@ impl Mappings {
     pub(super) fn locate(&self, place: Place) -> (u64, u64) {
         let (what, address) = match place {
             Place::Kernel(address) => (Mapped::Kernel, address),
-            Place::Object { object, offset } => match address(object, offset) {
+            Place::Object { object, offset } => match self.address(object, offset) {
                 Some(address) => (Mapped::Object(object), address),
                 None => return (0, offset),
             },
@@ -90,6 +94,11 @@ impl Mappings {
             (mapping.start..mapping.limit).contains(&address)
         });
         (found.map_or(0, |&index| index as u64 + 1), address)
+    }
+
+    fn address(&self, number: u32, offset: u64) -> Option<u64> {
+        let offset = if self.anonymous.contains(&number) { offset & OBJECT_MASK } else { offset };
+        address(number, offset)
     }
 
     fn add(&mut self, mapping: ProfileMapping) {
@@ -115,9 +124,16 @@ impl Mappings {
         let Some(range) = ranges.get(&number).filter(|_| !self.index.contains_key(&what)) else {
             return;
         };
-        let first = range.first & !(PAGE - 1);
-        let last = address(number, range.limit.saturating_sub(1));
-        if let (Some(start), Some(last)) = (address(number, first), last) {
+        let mut first = range.first & !(PAGE - 1);
+        let mut last = range.limit.saturating_sub(1);
+        if range.object.kind == ObjectKind::Anonymous {
+            self.anonymous.insert(number);
+            if first >> OBJECT_BITS != last >> OBJECT_BITS {
+                (first, last) = (0, OBJECT_MASK);
+            }
+        }
+        let last = self.address(number, last);
+        if let (Some(start), Some(last)) = (self.address(number, first), last) {
             self.add(ProfileMapping {
                 what,
                 start,
@@ -191,4 +207,67 @@ fn hottest_program(cut: &Cut) -> Option<u32> {
         .into_iter()
         .max_by_key(|&(number, weight)| (weight, std::cmp::Reverse(number)))
         .map(|(number, _)| number)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::collect::{Comm, Nanos, Stack};
+    use crate::process::{Cgroup, Mapping};
+    use crate::symbolize::frames;
+    use crate::window::{CutSample, Owner, ProfileKind};
+
+    /// A process with JIT code in these mappings, seen near the first address of the last.
+    fn sample(number: u32, mappings: &[(u64, u64)]) -> CutSample {
+        let object = Arc::new(Object {
+            number,
+            kind: ObjectKind::Anonymous,
+            path: "[anon]".to_owned(),
+            build_id: String::new(),
+            file: None,
+        });
+        let mapping = |&(start, end): &(u64, u64)| Mapping {
+            start,
+            end,
+            offset: start,
+            object: Arc::clone(&object),
+        };
+        let mappings: Vec<Mapping> = mappings.iter().map(mapping).collect();
+        let user = [mappings[mappings.len() - 1].start + 5].into();
+        let exe = "/usr/bin/node".to_owned();
+        let image = Image { number, tgid: number, start_time: 1, exe, mappings };
+        let cgroup = Cgroup { id: Default::default(), path: "/".to_owned(), container: None };
+        let owner = Owner {
+            tgid: number,
+            comm: Comm::from("node".to_owned()),
+            cgroup: Arc::new(cgroup),
+            image: Some(Arc::new(image)),
+            recorder: false,
+        };
+        let stack = Stack { user, kernel: [].into() };
+        CutSample { owner: Arc::new(owner), stack: Arc::new(stack), values: [1, 1] }
+    }
+
+    #[test]
+    fn the_same_address_in_two_processes_is_two_places() {
+        const CODE: (u64, u64) = (0x7f12_3456_7000, 0x7f12_3456_9000);
+        let samples = vec![
+            sample(5, &[CODE]),
+            sample(6, &[CODE]),
+            sample(7, &[(0x5555_0000_0000, 0x5555_0000_1000), CODE]),
+        ];
+        let cut = Cut { kind: ProfileKind::Cpu, from: Nanos(0), to: Nanos(1), samples };
+        let places: Vec<Place> =
+            cut.samples.iter().flat_map(frames).map(|frame| frame.place).collect();
+        let mappings = Mappings::of(&cut, places.iter().copied());
+        let located: Vec<(u64, u64)> = places.iter().map(|&place| mappings.locate(place)).collect();
+        assert_eq!(located.iter().map(|&(id, _)| id).collect::<Vec<_>>(), [1, 2, 3]);
+        for &(id, address) in &located[..2] {
+            let mapping = &mappings.list()[id as usize - 1];
+            assert_eq!(address - mapping.start + mapping.file_offset, CODE.0 + 5);
+        }
+        assert_eq!(located[0].1 + (1 << OBJECT_BITS), located[1].1);
+    }
 }

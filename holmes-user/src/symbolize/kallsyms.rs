@@ -156,6 +156,26 @@ ffffffff81000300 T after
     }
 
     #[test]
+    fn bpf_programs_are_named_with_their_tag() {
+        // As the kernel writes them with net.core.bpf_jit_kallsyms=1, behind the modules'.
+        let text = "\
+ffffffffc0000000 t helper\t[ext4]
+ffffffffc0201000 t bpf_prog_6deef7357e7b4530_sd_fw_egress\t[bpf]
+ffffffffc0201200 t bpf_trampoline_6442549714\t[bpf]
+";
+        let found = find(text.as_bytes(), &[0xffff_ffff_c020_1040, 0xffff_ffff_c020_1234]).unwrap();
+        let names: Vec<_> =
+            found.iter().flatten().map(|symbol| (&*symbol.name, &*symbol.module)).collect();
+        assert_eq!(
+            names,
+            [
+                ("bpf_prog_6deef7357e7b4530_sd_fw_egress", "bpf"),
+                ("bpf_trampoline_6442549714", "bpf")
+            ]
+        );
+    }
+
+    #[test]
     fn hidden_addresses_are_an_error_that_says_what_to_do() {
         let hidden = "0000000000000000 T start\n0000000000000000 T end\n";
         let error = find(hidden.as_bytes(), &[1]).unwrap_err();

@@ -7,14 +7,16 @@
 //! is bounded by the largest excerpt.
 //!
 //! Must not: touch a process. It reads the files that the images hold open, the debug files of the
-//! system, and the kernel's own symbol table.
+//! system, the perf-map files of JIT compilers, and the kernel's own symbol table.
 
 mod compressed;
 mod demangle;
 mod elf;
 mod excerpt;
 mod frame;
+mod golang;
 mod kallsyms;
+mod perf_map;
 mod stats;
 mod symbolizer;
 mod table;

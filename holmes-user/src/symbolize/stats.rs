@@ -13,11 +13,23 @@ pub enum NamedBy {
     Vdso,
     /// A recording.
     Recorded,
+    /// The function table of a Go program: function, inlined functions, file and line.
+    Gopclntab,
+    /// A perf-map file, which a JIT compiler wrote: the function.
+    PerfMap,
 }
 
 impl NamedBy {
     /// Every value.
-    pub const ALL: [Self; 5] = [Self::Dwarf, Self::Elf, Self::Kernel, Self::Vdso, Self::Recorded];
+    pub const ALL: [Self; 7] = [
+        Self::Dwarf,
+        Self::Elf,
+        Self::Kernel,
+        Self::Vdso,
+        Self::Recorded,
+        Self::Gopclntab,
+        Self::PerfMap,
+    ];
 
     /// The label in metrics.
     pub const fn name(self) -> &'static str {
@@ -27,6 +39,8 @@ impl NamedBy {
             Self::Kernel => "kernel",
             Self::Vdso => "vdso",
             Self::Recorded => "recorded",
+            Self::Gopclntab => "gopclntab",
+            Self::PerfMap => "perf_map",
         }
     }
 }

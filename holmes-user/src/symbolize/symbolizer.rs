@@ -10,11 +10,13 @@ use rustc_hash::FxHashMap;
 use super::elf::{self, Deadlines};
 use super::excerpt::{Excerpt, ExcerptError};
 use super::frame::{Place, frames};
+use super::golang;
 use super::kallsyms;
+use super::perf_map as jit;
 use super::stats::{NameStats, NamedBy, Unnamed};
 use super::table::{Line, Named, SymbolTable};
 use crate::binary::{BinaryError, Bytes, vdso};
-use crate::process::{Object, ObjectKind};
+use crate::process::{Image, Object, ObjectKind, perf_map};
 use crate::window::Cut;
 
 /// Time for naming one incident. An incident is promised on disk 3 s after its window closes.
@@ -57,29 +59,32 @@ impl Symbolizer {
         Self { budget, vdso: None, kernel_warned: false }
     }
 
-    fn name_objects(&mut self, wanted: Wanted, deadlines: Deadlines, out: &mut Naming) {
-        for object in wanted.by_weight() {
-            let offsets: Vec<u64> = object.offsets.into_iter().collect();
+    fn name_objects(&mut self, wanted: Vec<WantedObject>, deadlines: Deadlines, out: &mut Naming) {
+        for object in wanted {
+            let offsets: Vec<u64> = object.offsets.iter().copied().collect();
             if Instant::now() >= deadlines.all {
                 out.stats.add_unnamed(Unnamed::OutOfTime, offsets.len());
                 continue;
             }
             let number = object.object.number;
             match object.object.kind {
-                ObjectKind::File => match file_excerpt(&object.object) {
-                    Ok(excerpt) => out.name_in(&excerpt, number, &offsets, deadlines, None),
-                    Err(cause) => out.stats.add_unnamed(cause, offsets.len()),
-                },
+                ObjectKind::File => {
+                    let offsets = out.name_go(&object.object, offsets, deadlines);
+                    if offsets.is_empty() {
+                        continue;
+                    }
+                    match file_excerpt(&object.object) {
+                        Ok(excerpt) => out.name_in(&excerpt, number, &offsets, deadlines, None),
+                        Err(cause) => out.stats.add_unnamed(cause, offsets.len()),
+                    }
+                }
                 ObjectKind::Vdso => match self.vdso.get_or_insert_with(vdso_excerpt) {
                     Ok(excerpt) => {
                         out.name_in(excerpt, number, &offsets, deadlines, Some(NamedBy::Vdso));
                     }
                     Err(cause) => out.stats.add_unnamed(*cause, offsets.len()),
                 },
-                // The place for perf-map files and other records that JIT compilers leave.
-                ObjectKind::Anonymous => {
-                    out.stats.add_unnamed(Unnamed::Anonymous, offsets.len());
-                }
+                ObjectKind::Anonymous => out.name_jit(&object, &offsets, deadlines),
             }
         }
     }
@@ -127,9 +132,16 @@ impl Name for Symbolizer {
         let mut wanted = Wanted::of(cuts);
         let mut out = Naming::default();
         out.stats.add_unnamed(Unnamed::Unmapped, wanted.unmapped.len());
-        // The kernel first: one bounded read, and in every incident.
-        self.name_kernel(std::mem::take(&mut wanted.kernel), &mut out);
-        self.name_objects(wanted, deadlines, &mut out);
+        let (jit, files): (Vec<_>, Vec<_>) = wanted
+            .by_weight()
+            .into_iter()
+            .partition(|object| object.object.kind == ObjectKind::Anonymous);
+        // What only a running process has comes first, in a part of the time: such a file can be long.
+        let part = Deadlines { all: deadlines.debug, ..deadlines };
+        self.name_objects(jit, part, &mut out);
+        // Then the kernel: one bounded read, and in every incident.
+        self.name_kernel(wanted.kernel, &mut out);
+        self.name_objects(files, deadlines, &mut out);
         (out.table, out.stats)
     }
 }
@@ -167,6 +179,52 @@ struct Naming {
 }
 
 impl Naming {
+    /// Names what is a Go program's own code; returns the other offsets.
+    fn name_go(&mut self, object: &Object, offsets: Vec<u64>, deadlines: Deadlines) -> Vec<u64> {
+        let Some(file) = &object.file else { return offsets };
+        let answers = golang::name(Bytes::File(file), &offsets, deadlines.all);
+        let mut others = Vec::new();
+        for (offset, answer) in offsets.into_iter().zip(answers) {
+            match answer {
+                Some(Ok(named)) => {
+                    self.table.insert(Place::Object { object: object.number, offset }, named);
+                    self.stats.add_named(NamedBy::Gopclntab);
+                }
+                Some(Err(cause)) => self.stats.add_unnamed(cause, 1),
+                None => others.push(offset),
+            }
+        }
+        others
+    }
+
+    /// Names what a JIT compiler has put into a process's memory, from the file it has now; if the
+    /// process has ended, from the one it had.
+    fn name_jit(&mut self, object: &WantedObject, offsets: &[u64], deadlines: Deadlines) {
+        let now = object.image.as_deref().and_then(perf_map);
+        let Some(file) = now.as_ref().or(object.object.file.as_ref()) else {
+            self.stats.add_unnamed(Unnamed::Anonymous, offsets.len());
+            return;
+        };
+        let names = match jit::find(file, offsets, deadlines.all) {
+            Ok(names) => names,
+            Err(cause) => {
+                self.stats.add_unnamed(cause, offsets.len());
+                return;
+            }
+        };
+        for (&offset, name) in offsets.iter().zip(names) {
+            let Some(function) = name else {
+                self.stats.add_unnamed(Unnamed::NoSymbol, 1);
+                continue;
+            };
+            let line = Line { function, file: "".into(), line: 0 };
+            let named = Named { lines: vec![line], module: String::new() };
+            let place = Place::Object { object: object.object.number, offset };
+            self.table.insert(place, Arc::new(named));
+            self.stats.add_named(NamedBy::PerfMap);
+        }
+    }
+
     /// Names offsets in one file; `by` overrides who is said to know the names.
     fn name_in(
         &mut self,
@@ -203,6 +261,8 @@ struct Wanted {
 #[derive(Debug)]
 struct WantedObject {
     object: Arc<Object>,
+    /// An image that maps it: of memory without a file, there is no other process.
+    image: Option<Arc<Image>>,
     /// Samples with a frame in it.
     weight: u64,
     offsets: BTreeSet<u64>,
@@ -217,6 +277,7 @@ impl Wanted {
                     (Place::Object { object, offset }, Some(mapped)) => {
                         let entry = wanted.objects.entry(object).or_insert_with(|| WantedObject {
                             object: mapped.clone(),
+                            image: sample.owner.image.clone(),
                             weight: 0,
                             offsets: BTreeSet::new(),
                         });
@@ -237,8 +298,9 @@ impl Wanted {
     }
 
     /// The objects, those of most samples first: if the time runs out, it was spent well.
-    fn by_weight(self) -> Vec<WantedObject> {
-        let mut objects: Vec<WantedObject> = self.objects.into_values().collect();
+    fn by_weight(&mut self) -> Vec<WantedObject> {
+        let objects = std::mem::take(&mut self.objects);
+        let mut objects: Vec<WantedObject> = objects.into_values().collect();
         objects.sort_by_key(|object| (std::cmp::Reverse(object.weight), object.object.number));
         objects
     }

@@ -172,6 +172,26 @@ fn no_name_comes_from_the_file_that_had_the_descriptor_before() {
 }
 
 #[test]
+fn code_of_a_jit_compiler_is_named_for_each_process() {
+    let map = |text: &str| {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        Some(file)
+    };
+    // Both have ended: what they had is still open. No process has number 1 and this start.
+    let image = |number, text: &str| {
+        let mut image = image_of(object(number, ObjectKind::Anonymous, map(text)));
+        (image.start_time, image.mappings[0].offset) = (u64::MAX, 0x1000);
+        image
+    };
+    let one = cut(Some(image(7, "1000 20 JS:*one\n")), &[0x1010, 0x1101], &[]);
+    let other = cut(Some(image(8, "1000 200 JS:*other\n")), &[0x1010], &[]);
+    let (table, stats) = patient().name(&[&one, &other]);
+    assert_eq!(functions(&table), [["JS:*one"], ["JS:*other"]]);
+    assert_eq!((stats.named(NamedBy::PerfMap), stats.unnamed(Unnamed::NoSymbol)), (2, 1));
+}
+
+#[test]
 fn what_has_no_name_is_counted_by_cause() {
     let text = || {
         let mut file = tempfile::tempfile().unwrap();
