@@ -11,6 +11,7 @@ use holmes_user::cli::{self, Command};
 use holmes_user::kernel::capabilities::Held;
 use holmes_user::kernel::features::{Answers, Roots, inspect};
 use holmes_user::pipeline;
+use holmes_user::symbolize::worker;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
@@ -49,6 +50,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             pipeline::replay(settings)?;
         }
         Command::Check { dump_dir } => return check(&dump_dir),
+        Command::SymbolizeWorker => worker::run()?,
         Command::Completions(shell) => good_pipe(cli::completions(shell, &mut io::stdout()))?,
     }
     Ok(ExitCode::SUCCESS)

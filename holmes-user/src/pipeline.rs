@@ -24,7 +24,12 @@ pub use record::run as record;
 pub use recorder::run as recorder;
 pub use replay::run as replay;
 
+use std::sync::Arc;
+
 use crate::capture::Losses;
+use crate::settings::NameSettings;
+use crate::symbolize::Symbolizer;
+use crate::symbolize::debuginfod::Debuginfod;
 
 /// The closing line: what was taken, and what became of it.
 fn balance(losses: &Losses) -> String {
@@ -43,6 +48,17 @@ fn advice(losses: &Losses) -> Option<&'static str> {
     } else {
         None
     }
+}
+
+/// This program, to start it again. The link leads to it even when its file was replaced.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+
+/// Names from files, read by a process without rights.
+fn symbolizer(names: &NameSettings, debuginfod: Option<Arc<Debuginfod>>) -> Symbolizer {
+    Symbolizer::new()
+        .debug_dirs(names.debug_dirs.clone())
+        .debuginfod(debuginfod)
+        .worker(OWN_PROGRAM.into())
 }
 
 /// The host's name, for incidents; empty where it has none. In a pod the kernel's is the pod's, and

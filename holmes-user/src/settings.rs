@@ -186,6 +186,30 @@ pub struct ProbeSettings {
     pub probe_log: bool,
 }
 
+/// Where names come from beside the files themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameSettings {
+    /// Folders of separate debug files.
+    pub debug_dirs: Vec<PathBuf>,
+    /// A server of debug files, if one is to be asked.
+    pub debuginfod: Option<DebuginfodSettings>,
+}
+
+impl Default for NameSettings {
+    fn default() -> Self {
+        Self { debug_dirs: vec![PathBuf::from("/usr/lib/debug")], debuginfod: None }
+    }
+}
+
+/// A debuginfod server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DebuginfodSettings {
+    /// `http://` or `https://`.
+    pub url: String,
+    /// Where its files are kept.
+    pub cache: PathBuf,
+}
+
 /// The bounds of the look-back window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WindowSettings {
@@ -210,6 +234,8 @@ pub struct RecorderSettings {
     pub probes: ProbeSettings,
     /// For the window.
     pub window: WindowSettings,
+    /// Where names come from.
+    pub names: NameSettings,
     /// What SIGHUP reloads.
     pub tunables: Tunables,
     /// Where incidents go.
@@ -229,6 +255,8 @@ pub struct RecorderSettings {
 pub struct RecordSettings {
     /// For the probes.
     pub probes: ProbeSettings,
+    /// Where names come from.
+    pub names: NameSettings,
     /// How long.
     pub duration: Duration,
     /// Where to; `-` is standard output.

@@ -9,13 +9,15 @@ use holmes_tests::recorder::Setup;
 use holmes_tests::workload::Workload;
 
 /// What the documentation promises; a name that ends in `_` is a family.
-const PROMISED: [&str; 25] = [
+const PROMISED: [&str; 27] = [
     "holmes_build_info",
     "holmes_samples_taken_total",
     "holmes_samples_reported_total",
     "holmes_samples_lost_total",
     "holmes_records_",
     "holmes_stack_errors_total",
+    "holmes_debug_info_skipped_total",
+    "holmes_debuginfod_fetches_total",
     "holmes_frames_total",
     "holmes_rule_decisions_total",
     "holmes_captures_total",

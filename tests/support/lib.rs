@@ -15,6 +15,7 @@ pub mod http;
 pub mod incident;
 pub mod machine;
 pub mod metrics;
+pub mod named_file;
 pub mod pprof_tool;
 pub mod profile_view;
 pub mod program;

@@ -43,7 +43,7 @@ Configuration file (TOML, --config; SIGHUP reads it again; the command line wins
   max = 0
   cooldown = \"1m\"
 Also: cgroup, pid, all, listen, frequency, window, window_bytes, window_stacks, ring_bytes,
-unwind_bytes.
+unwind_bytes, debug_dirs, debuginfod, debug_cache.
 
 Signals: SIGHUP reloads, SIGUSR1 cuts an incident now, SIGTERM or Ctrl-C finishes and leaves.
 Exit codes: 0 good, 1 failure, 2 usage.";
@@ -76,6 +76,9 @@ pub(super) enum SubArguments {
     Replay(ReplayArguments),
     /// Say what this kernel and these capabilities allow, and what to change
     Check(CheckArguments),
+    /// The recorder's own: names addresses in a process without rights
+    #[command(name = "symbolize-worker", hide = true)]
+    SymbolizeWorker,
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -187,6 +190,19 @@ pub(super) struct RecorderArguments {
     #[arg(long = "unwind-bytes", value_name = "SIZE", hide_short_help = true,
         value_parser = unwind_rows)]
     pub unwind_rows: Option<u32>,
+    /// Look for separate debug files here, by build-id and .gnu_debuglink (repeatable) [default:
+    /// /usr/lib/debug]
+    #[arg(long, value_name = "DIR", hide_short_help = true, value_parser = path)]
+    pub debug_dir: Vec<PathBuf>,
+    /// Fetch missing debug files from this debuginfod server, http:// or https://
+    ///
+    /// It is told the build-ids of what the watched processes run. An incident does not wait for
+    /// it: what was fetched serves the next one. DEBUGINFOD_URLS is not read.
+    #[arg(long, value_name = "URL", hide_short_help = true, value_parser = values::debuginfod)]
+    pub debuginfod: Option<String>,
+    /// Where fetched debug files are kept, at most 2 GiB [default: /var/cache/holmes]
+    #[arg(long, value_name = "DIR", hide_short_help = true, value_parser = path)]
+    pub debug_cache: Option<PathBuf>,
     /// Write the recorder's input to this file, at most 4 GiB, for `replay`
     #[arg(long, value_name = "FILE", hide_short_help = true, value_parser = path)]
     pub record_input: Option<PathBuf>,
@@ -218,6 +234,9 @@ impl RecorderArguments {
             unwind_rows: self.unwind_rows,
             cpu_max: self.cpu_max,
             max_incidents_per_hour: self.max_incidents_per_hour,
+            debug_dirs: (!self.debug_dir.is_empty()).then(|| self.debug_dir.clone()),
+            debuginfod: self.debuginfod.clone(),
+            debug_cache: self.debug_cache.clone(),
             rules: self.rule.clone(),
         }
     }
@@ -242,6 +261,9 @@ pub(super) struct RecordArguments {
     /// The format, whatever the file is called [default: by its ending]
     #[arg(long)]
     pub format: Option<Format>,
+    /// Look for separate debug files here (repeatable) [default: /usr/lib/debug]
+    #[arg(long, value_name = "DIR", value_parser = path)]
+    pub debug_dir: Vec<PathBuf>,
     /// Size of the ring buffer, rounded up to a power of two [default: 4MiB]
     #[arg(long, value_name = "SIZE", value_parser = ring_bytes)]
     pub ring_bytes: Option<u32>,

@@ -119,6 +119,9 @@ fn replan(
     compare("window", asked_window.is_some_and(|window| window != running.window.span));
     compare("window_bytes", wanted.window.max_bytes != running.window.max_bytes);
     compare("window_stacks", wanted.window.max_stacks != running.window.max_stacks);
+    let names = (&wanted.names, &running.names);
+    compare("debug_dirs", names.0.debug_dirs != names.1.debug_dirs);
+    compare("debuginfod or debug_cache", names.0.debuginfod != names.1.debuginfod);
     compare("dump_dir", wanted.dump_dir != running.dump_dir);
     compare("listen", wanted.listen != running.listen);
     Ok(Reloaded { tunables: wanted.tunables, needs_restart })

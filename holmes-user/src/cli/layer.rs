@@ -11,11 +11,16 @@ use holmes_common::limits::{DEFAULT_RING_BYTES, DEFAULT_ROWS};
 use thiserror::Error;
 
 use crate::rules::Rule;
-use crate::settings::{ProbeSettings, RuleEdit, Tunables, Watch, WindowSettings};
+use crate::settings::{
+    DebuginfodSettings, NameSettings, ProbeSettings, RuleEdit, Tunables, Watch, WindowSettings,
+};
 use crate::signals::Signal;
 
 /// Where incidents go by default.
 pub(super) const DUMP_DIR: &str = "/var/lib/holmes";
+
+/// Where fetched debug files are kept by default.
+const DEBUG_CACHE: &str = "/var/cache/holmes";
 
 /// Where the recorder serves by default: 0x221B, Holmes' address, on this host only.
 pub(super) const LISTEN: SocketAddr =
@@ -50,6 +55,9 @@ pub(super) struct Layer {
     pub unwind_rows: Option<u32>,
     pub cpu_max: Option<f64>,
     pub max_incidents_per_hour: Option<u32>,
+    pub debug_dirs: Option<Vec<PathBuf>>,
+    pub debuginfod: Option<String>,
+    pub debug_cache: Option<PathBuf>,
     /// In the order they were given; later ones win.
     pub rules: Vec<RuleEdit>,
 }
@@ -59,6 +67,7 @@ pub(super) struct Layer {
 pub(super) struct Resolved {
     pub probes: ProbeSettings,
     pub window: WindowSettings,
+    pub names: NameSettings,
     pub tunables: Tunables,
     pub dump_dir: PathBuf,
     pub listen: Option<SocketAddr>,
@@ -118,6 +127,9 @@ impl Layer {
             unwind_rows: self.unwind_rows.or(below.unwind_rows),
             cpu_max: self.cpu_max.or(below.cpu_max),
             max_incidents_per_hour: self.max_incidents_per_hour.or(below.max_incidents_per_hour),
+            debug_dirs: self.debug_dirs.or(below.debug_dirs),
+            debuginfod: self.debuginfod.or(below.debuginfod),
+            debug_cache: self.debug_cache.or(below.debug_cache),
             rules,
         }
     }
@@ -151,6 +163,11 @@ impl Layer {
         set(&mut window.max_stacks, self.window_stacks.map(|stacks| stacks as usize));
         check_window(&tunables, window.span)?;
 
+        let mut names = NameSettings::default();
+        set(&mut names.debug_dirs, self.debug_dirs);
+        let cache = self.debug_cache.unwrap_or_else(|| PathBuf::from(DEBUG_CACHE));
+        names.debuginfod = self.debuginfod.map(|url| DebuginfodSettings { url, cache });
+
         Ok(Resolved {
             probes: ProbeSettings {
                 watch: self.watch.unwrap_or(Watch::Host),
@@ -161,6 +178,7 @@ impl Layer {
                 probe_log,
             },
             window,
+            names,
             tunables,
             dump_dir: self.dump_dir.unwrap_or_else(|| PathBuf::from(DUMP_DIR)),
             listen: self.listen.unwrap_or(Some(LISTEN)),

@@ -39,7 +39,7 @@ pub use self::file::Problem;
 pub use self::layer::ContradictionError;
 pub use self::output::{OutputError, Surroundings};
 use crate::settings::{
-    ProbeSettings, RecordSettings, RecorderSettings, Reload, ReplaySettings, Watch,
+    NameSettings, ProbeSettings, RecordSettings, RecorderSettings, Reload, ReplaySettings, Watch,
 };
 
 /// What the user wants.
@@ -56,6 +56,8 @@ pub enum Command {
         /// Where incidents would go.
         dump_dir: PathBuf,
     },
+    /// The naming process of a recorder.
+    SymbolizeWorker,
     /// A completion script.
     Completions(Shell),
 }
@@ -153,6 +155,7 @@ pub fn parse_from(
             quiet: arguments.quiet,
         }),
         Some(SubArguments::Check(arguments)) => Command::Check { dump_dir: arguments.dump_dir },
+        Some(SubArguments::SymbolizeWorker) => Command::SymbolizeWorker,
         Some(SubArguments::Completions { shell }) => Command::Completions(shell),
     })
 }
@@ -178,6 +181,7 @@ fn recorder(arguments: &RecorderArguments) -> Result<RecorderSettings, UsageErro
     Ok(RecorderSettings {
         probes: resolved.probes,
         window: resolved.window,
+        names: resolved.names,
         tunables: resolved.tunables,
         dump_dir: resolved.dump_dir,
         listen: resolved.listen,
@@ -203,12 +207,22 @@ fn record(
             copy_stacks: arguments.stack_copies.is_some(),
             probe_log: false,
         },
+        names: record_names(&arguments.debug_dir),
         duration: arguments.duration,
         output,
         format,
         stack_copies: arguments.stack_copies.clone(),
         quiet: arguments.quiet,
     })
+}
+
+/// `record` ends before a server has answered: it has folders only.
+fn record_names(debug_dirs: &[PathBuf]) -> NameSettings {
+    let mut names = NameSettings::default();
+    if !debug_dirs.is_empty() {
+        names.debug_dirs = debug_dirs.to_vec();
+    }
+    names
 }
 
 fn check_targets(watch: &WatchArguments) -> Result<(), UsageError> {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::settings::{RecordFormat, RuleChange, Tunables, WindowSettings};
+use crate::settings::{NameSettings, RecordFormat, RuleChange, Tunables, WindowSettings};
 
 fn surroundings() -> Surroundings {
     Surroundings { stdout_is_terminal: false, now: SystemTime::UNIX_EPOCH }
@@ -38,6 +38,7 @@ fn nothing_is_the_whole_host_with_the_defaults() {
                 probe_log: false,
             },
             window: WindowSettings::default(),
+            names: NameSettings::default(),
             tunables: Tunables::default(),
             dump_dir: "/var/lib/holmes".into(),
             listen: Some("127.0.0.1:8731".parse().unwrap()),
@@ -136,6 +137,7 @@ fn record_has_its_own_settings() {
                 copy_stacks: false,
                 probe_log: false,
             },
+            names: NameSettings::default(),
             duration: Duration::from_secs(10),
             output: "out.folded".into(),
             format: RecordFormat::Folded,

@@ -230,6 +230,18 @@ pub(super) fn listen(text: &str) -> Result<Option<SocketAddr>, String> {
     })
 }
 
+/// The URL of a debuginfod server.
+pub(super) fn debuginfod(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let written = |letter: char| letter.is_ascii_graphic() && !"\"<>".contains(letter);
+    match host {
+        Some(host) if !host.trim_matches('/').is_empty() && host.chars().all(written) => {
+            Ok(text.to_owned())
+        }
+        _ => Err("is no server; allowed: a URL, as https://debuginfod.debian.net".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,8 +12,9 @@ use tokio::sync::mpsc::{Receiver, channel};
 use tracing::error;
 
 use crate::capture::{Incident, MAX_PENDING};
+use crate::settings::NameSettings;
 use crate::store::{Filed, IncidentDesk, IncidentStore, ProbeOff};
-use crate::symbolize::Symbolizer;
+use crate::symbolize::debuginfod::{self, Debuginfod};
 
 /// What became of an incident, and how long that took.
 pub(super) struct Done {
@@ -39,7 +40,11 @@ pub(super) struct Desk {
     pub(super) full: u64,
     /// Incidents lost because naming or writing them failed unexpectedly.
     pub(super) broken: u64,
+    debuginfod: Option<Arc<Debuginfod>>,
 }
+
+/// Debug files that were fetched, in bytes on disk: some hundred of the usual size.
+const MAX_CACHE_BYTES: u64 = 2 << 30;
 
 impl Desk {
     /// Starts the thread.
@@ -47,7 +52,13 @@ impl Desk {
         store: Arc<IncidentStore>,
         host: String,
         probes_off: Vec<ProbeOff>,
+        names: NameSettings,
     ) -> anyhow::Result<Self> {
+        let fetched = names.debuginfod.as_ref();
+        let debuginfod = fetched
+            .map(|from| Debuginfod::start(&from.url, &from.cache, MAX_CACHE_BYTES))
+            .transpose()?;
+        let source = debuginfod.clone();
         let (inbox, incidents) = sync_channel::<Incident>(MAX_PENDING);
         let (out, done) = channel(MAX_PENDING);
         thread::Builder::new()
@@ -55,7 +66,8 @@ impl Desk {
             .spawn(move || {
                 let new = || {
                     let (store, host) = (Arc::clone(&store), host.clone());
-                    IncidentDesk::new(Box::new(Symbolizer::new()), store, host, probes_off.clone())
+                    let names = super::symbolizer(&names, source.clone());
+                    IncidentDesk::new(Box::new(names), store, host, probes_off.clone())
                 };
                 let mut desk = new();
                 while let Ok(incident) = incidents.recv() {
@@ -70,7 +82,7 @@ impl Desk {
                 }
             })
             .context("cannot start the thread that writes incidents")?;
-        Ok(Self { inbox: Some(inbox), done, under_way: 0, full: 0, broken: 0 })
+        Ok(Self { inbox: Some(inbox), done, under_way: 0, full: 0, broken: 0, debuginfod })
     }
 
     /// Hands an incident in.
@@ -86,6 +98,12 @@ impl Desk {
                 );
             }
         }
+    }
+
+    /// What became of the requests to a debuginfod server.
+    pub(super) fn fetches(&self) -> Vec<(&'static str, u64)> {
+        let none = || debuginfod::Fetch::ALL.iter().map(|fetch| (fetch.name(), 0)).collect();
+        self.debuginfod.as_ref().map_or_else(none, |server| server.counts().to_vec())
     }
 
     /// No more incidents come: the thread ends when it has done what it has.

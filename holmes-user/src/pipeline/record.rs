@@ -13,13 +13,13 @@ use tracing::{error, info, warn};
 use super::copies::Copies;
 use super::live::Live;
 use super::os_signals::{OsSignal, OsSignals};
-use super::{advice, balance};
+use super::{advice, balance, symbolizer};
 use crate::capture::{CaptureSettings, FlightRecorder, Input, Start};
 use crate::collect::{Nanos, clock};
 use crate::profile::{self, About};
 use crate::rules::RuleSet;
 use crate::settings::{RecordFormat, RecordSettings, Tunables, WindowSettings};
-use crate::symbolize::{Name, Symbolizer};
+use crate::symbolize::Name;
 use crate::window::ProfileKind;
 
 /// Room for the window's ends beside the recording itself.
@@ -78,7 +78,7 @@ async fn record(settings: &RecordSettings) -> anyhow::Result<()> {
 
     let cut = flight.window().cut(ProfileKind::Cpu, &|_| true, from, to);
     let samples = flight.totals().samples_kept();
-    let (symbols, names) = Symbolizer::new().name(&[&cut]);
+    let (symbols, names) = symbolizer(&settings.names, None).name(&[&cut]);
     let bytes = match settings.format {
         RecordFormat::Folded => profile::folded(&cut, &symbols).into_bytes(),
         RecordFormat::Pprof => {

@@ -95,7 +95,8 @@ impl Recorder {
                 Some(ProbeOff { name: probe.name.to_owned(), reason: reason.clone() })
             }
         });
-        let desk = Desk::start(Arc::clone(&store), super::host_name(), probes_off.collect())?;
+        let (store_too, names) = (Arc::clone(&store), settings.names.clone());
+        let desk = Desk::start(store_too, super::host_name(), probes_off.collect(), names)?;
         Ok(Self {
             tap: Tap::open(settings.record_input.as_deref(), &start)?,
             flight: FlightRecorder::new(start),

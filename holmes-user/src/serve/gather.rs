@@ -15,7 +15,7 @@ use crate::capture::Totals;
 use crate::kernel::{KernelCounts, MapUse, ProbeStatus, ProgramUse};
 use crate::process::{Cgroup, ProcessStats};
 use crate::store::StoreCounts;
-use crate::symbolize::{NameStats, NamedBy, Unnamed};
+use crate::symbolize::{DebugSkipped, NameStats, NamedBy, Unnamed};
 use crate::unwind::{UnwindStats, compile::NoTable};
 
 /// Everything that is shown, as the stages have it.
@@ -38,6 +38,8 @@ pub struct Gathered<'a> {
     pub unwind: UnwindStats,
     /// How frames were named, in all incidents.
     pub names: &'a NameStats,
+    /// What became of the requests to a debuginfod server.
+    pub fetches: Vec<(&'static str, u64)>,
     /// Of the dump folder.
     pub store: StoreCounts,
     /// Incidents that were lost because the desk was too far behind.
@@ -79,6 +81,8 @@ impl Gathered<'_> {
                 .collect(),
             drops: self.drops(),
             frames: self.frames(),
+            debug_skipped: self.debug_skipped(),
+            fetches: self.fetches.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect(),
             decisions: self
                 .totals
                 .decisions
@@ -206,6 +210,12 @@ impl Gathered<'_> {
         let named = NamedBy::ALL.iter().map(|by| (by.name(), self.names.named(*by)));
         let unnamed = Unnamed::ALL.iter().map(|cause| (cause.name(), self.names.unnamed(*cause)));
         named.chain(unnamed).map(|(name, count)| (name.to_owned(), count)).collect()
+    }
+
+    fn debug_skipped(&self) -> Counts {
+        let counted =
+            |cause: &DebugSkipped| (cause.name().to_owned(), self.names.debug_skipped(*cause));
+        DebugSkipped::ALL.iter().map(counted).collect()
     }
 
     fn captures(&self) -> Counts {

@@ -17,6 +17,7 @@ use prometheus::{
 
 use super::cgroup_metrics::CgroupMetrics;
 use super::error::ServeError;
+use super::name_metrics::NameMetrics;
 use super::process_metrics::ProcessMetrics;
 use super::snapshot::{Counts, Snapshot, StreamTotals};
 use crate::signals::Signal;
@@ -63,7 +64,6 @@ struct Families {
     unwind_table_events: IntCounterVec,
     unwind_seconds: Counter,
     drops: IntCounterVec,
-    frames: IntCounterVec,
     decisions: IntCounterVec,
     captures: IntCounterVec,
     retired: IntCounterVec,
@@ -78,6 +78,7 @@ struct Families {
     map_entries: GaugeVec,
     map_max_entries: GaugeVec,
     cgroups: CgroupMetrics,
+    names: NameMetrics,
     process: ProcessMetrics,
 }
 
@@ -262,11 +263,6 @@ impl Families {
                 "What a full map, cache or queue dropped beside records, by cause.",
                 &["cause"],
             )?,
-            frames: counters(
-                "holmes_frames_total",
-                "Frames of written incidents, by how they were named.",
-                &["named_by"],
-            )?,
             decisions: counters(
                 "holmes_rule_decisions_total",
                 "Decisions of the rules.",
@@ -305,6 +301,7 @@ impl Families {
             map_entries: gauges("holmes_map_entries", "Entries in use of a probe's map.", "map")?,
             map_max_entries: gauges("holmes_map_max_entries", "Bound of a probe's map.", "map")?,
             cgroups: CgroupMetrics::register(registry)?,
+            names: NameMetrics::register(registry)?,
             process: ProcessMetrics::register(registry)?,
         })
     }
@@ -346,7 +343,6 @@ impl Families {
             (&self.stack_walks, &snapshot.stack_walks),
             (&self.unwind_table_events, &snapshot.unwind_table_events),
             (&self.drops, &snapshot.drops),
-            (&self.frames, &snapshot.frames),
             (&self.captures, &snapshot.captures),
             (&self.retired, &snapshot.retired),
         ] {
@@ -354,6 +350,7 @@ impl Families {
                 raise(&family.with_label_values(&[label]), total);
             }
         }
+        self.names.update(snapshot);
         for ((signal, decision), &total) in &snapshot.decisions {
             raise(&self.decisions.with_label_values(&[signal, decision]), total);
         }

@@ -11,6 +11,7 @@ mod cgroup_metrics;
 mod error;
 mod gather;
 mod metrics;
+mod name_metrics;
 mod process_metrics;
 mod refresh;
 mod routes;

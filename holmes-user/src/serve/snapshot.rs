@@ -45,6 +45,10 @@ pub struct Snapshot {
     pub drops: Counts,
     /// Frames by how they were named.
     pub frames: Counts,
+    /// Files whose debug information was not used, by cause.
+    pub debug_skipped: Counts,
+    /// Debug files asked for at a debuginfod server, by result.
+    pub fetches: Counts,
     /// Decisions of the rules, by signal and decision.
     pub decisions: BTreeMap<(String, String), u64>,
     /// Captures by result.

@@ -26,6 +26,8 @@ fn snapshot() -> Snapshot {
         unwind_seconds: Duration::from_millis(1500),
         drops: counts(&[("window_evicted", 1)]),
         frames: counts(&[("symbol", 9)]),
+        debug_skipped: counts(&[("crashed", 2)]),
+        fetches: counts(&[("stored", 1)]),
         decisions: BTreeMap::from([(("cpu".to_owned(), "cooldown".to_owned()), 4)]),
         captures: counts(&[("written", 1)]),
         retired: counts(&[("age", 1)]),

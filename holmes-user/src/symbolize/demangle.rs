@@ -26,16 +26,54 @@ pub(super) fn demangle(name: &str) -> String {
         if let Ok(symbol) = cpp_demangle::Symbol::new(name.as_bytes()) {
             let mut out = Bounded::default();
             let written = symbol.structured_demangle(&mut out, &Default::default());
-            // An error below the bound is a symbol that cannot be written down: it stays mangled.
+            // An error below the bound is a symbol that cannot be written down.
             if written.is_ok() || out.full {
                 return out.finish();
             }
+        }
+        if let Some(path) = cpp_path(name) {
+            return path;
         }
     }
     let mut out = Bounded::default();
     // As above: what fits is kept.
     let _ = out.write_str(name);
     out.finish()
+}
+
+/// The path of a C++ function without its parameters and template arguments, where they are more
+/// than the demangler knows: `std::swap` of `_ZSt4swapI...`.
+///
+/// Format: Itanium C++ ABI, `<encoding>`: `St` is `std`, `N` begins a path, and each name stands
+/// behind its length.
+fn cpp_path(name: &str) -> Option<String> {
+    let mut rest = name.strip_prefix("_Z")?;
+    let nested = rest.strip_prefix('N');
+    // Qualifiers of member functions.
+    rest = nested.map_or(rest, |path| path.trim_start_matches(['r', 'V', 'K']));
+    let mut path = String::new();
+    if let Some(behind) = rest.strip_prefix("St") {
+        path.push_str("std");
+        rest = behind;
+    }
+    let begins = path.len();
+    loop {
+        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let Ok(length) = rest[..digits].parse::<usize>() else { break };
+        let Some(part) = rest[digits..].get(..length) else { break };
+        if !path.is_empty() {
+            path.push_str("::");
+        }
+        path.push_str(part);
+        rest = &rest[digits + length..];
+        if nested.is_none() {
+            break;
+        }
+    }
+    // A path that goes on behind template arguments cannot be told from one that ends there: it
+    // stays mangled.
+    let whole = nested.is_none() || rest.starts_with('E');
+    (path.len() > begins && whole && path.len() <= MAX_NAME_BYTES).then_some(path)
 }
 
 /// A string that refuses to grow over the bound.
@@ -82,6 +120,16 @@ mod tests {
             ("_RNvCs5EzU7Qr1Ab_4demo4spin", "demo::spin"),
             ("_ZN5space3fooEibc", "space::foo(int, bool, char)"),
             ("_start", "_start"),
+            (
+                "_ZSt4swapImENSt9enable_ifIXsrSt6__and_IJSt6__not_ISt15__is_tuple_likeIT_EESt21is_\
+                 move_constructibleIS4_ESt18is_move_assignableIS4_EEE5valueEvE4typeERS4_SE_",
+                "std::swap",
+            ),
+            (
+                "_ZSt14__relocate_a_1ImmENSt9enable_ifIXsrSt24__is_bitwise_relocatableIT_vE5valueEP\
+                 S2_E4typeES4_S4_S4_RSaIT0_E",
+                "std::__relocate_a_1",
+            ),
             ("main.(*T).run", "main.(*T).run"),
             ("_Zbroken", "_Zbroken"),
             ("", ""),

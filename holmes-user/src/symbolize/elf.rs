@@ -1,8 +1,11 @@
-//! Names of places in one ELF file: blazesym's answers about an excerpt.
+//! Names of places in one ELF file: blazesym's answers about its symbol tables and its debug
+//! information.
 //!
-//! Must not: give blazesym anything but an excerpt, or keep anything of a file for the next one.
+//! Must not: open anything but the two files it is given, or keep anything of a file for the next
+//! one.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,16 +13,18 @@ use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
 
 use super::demangle::{MAX_NAME_BYTES, demangle};
-use super::excerpt::{DEBUG_DIRECTORY, Excerpt};
 use super::stats::{DebugSkipped, NamedBy, Unnamed};
 use super::table::{Line, Named};
 
-/// Offsets asked for at once: how often the time is looked at.
+/// Offsets asked for at once: how often the time is looked at, and what is lost at most when the
+/// parser does not survive.
 const BATCH: usize = 128;
 /// Functions inlined into each other at one address; beyond, only the innermost are kept.
 const MAX_INLINED: usize = 64;
+/// Lines of one answer: the inlined functions and the one they are in.
+pub(super) const MAX_LINES: usize = MAX_INLINED + 1;
 
-/// What became of one offset.
+/// What became of one place.
 pub(super) type Answer = Result<(NamedBy, Arc<Named>), Unnamed>;
 
 /// When to stop.
@@ -31,86 +36,156 @@ pub(super) struct Deadlines {
     pub(super) all: Instant,
 }
 
-/// The answers for some offsets in a file, in their order, and why its debug information was not
-/// used, if it has any.
-pub(super) fn name(
-    excerpt: &Excerpt,
-    offsets: &[u64],
-    deadlines: Deadlines,
-) -> (Vec<Answer>, Option<DebugSkipped>) {
-    let mut skipped = excerpt.debug_skipped;
-    let mut answers = Vec::with_capacity(offsets.len());
-    if !excerpt.has_names {
-        return (vec![Err(Unnamed::NoSymbols); offsets.len()], skipped);
+impl Deadlines {
+    /// For one of several files: its debug information may take half of the time that is left for
+    /// all, so that one of a gigabyte leaves some to the others.
+    pub(super) fn share(self) -> Self {
+        let now = Instant::now();
+        let half = self.debug.saturating_duration_since(now) / 2;
+        Self { debug: self.debug.min(now + half), all: self.all }
     }
-    if excerpt.has_debug {
-        skipped = match ask_guarded(excerpt, offsets, deadlines.debug, true, &mut answers) {
-            Ok(()) => skipped,
-            Err(Unnamed::Panicked) => Some(DebugSkipped::Panicked),
-            Err(Unnamed::OutOfTime) => Some(DebugSkipped::OutOfTime),
-            Err(_) => Some(DebugSkipped::Broken),
+}
+
+/// The files to ask, as paths that open them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Files<'a> {
+    /// The excerpt, if it has a symbol table.
+    pub(super) symbols: Option<&'a Path>,
+    /// What holds the debug information: the excerpt, the file itself or a separate debug file.
+    pub(super) debug: Option<&'a Path>,
+}
+
+/// A place in the file: its offset, and the address that the offset was linked for. Separate debug
+/// files know addresses only.
+pub(super) type Spot = (u64, u64);
+
+/// What naming says, in this order: answers from debug information, that this is over, answers
+/// from the symbol tables for the places behind. Answers are in the order of the places.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// For the next places.
+    Answers(Vec<Answer>),
+    /// Debug information is done with, or was not used for this reason.
+    DebugOver(Option<DebugSkipped>),
+}
+
+/// Names places in a file. `say` returns whether to go on.
+pub(super) fn name(
+    files: Files<'_>,
+    spots: &[Spot],
+    deadlines: Deadlines,
+    say: &mut dyn FnMut(Said) -> bool,
+) {
+    let mut rest = spots;
+    if let Some(debug) = files.debug {
+        let ask = || ask_debug(debug, files.symbols, &mut rest, deadlines.debug, say);
+        // Unwind safety: `rest` only shrinks by whole answers, and the symbolizer is dropped.
+        let skipped = match catch_unwind(AssertUnwindSafe(ask)) {
+            Ok(Ok(())) => None,
+            Ok(Err(Unnamed::OutOfTime)) => Some(DebugSkipped::OutOfTime),
+            Ok(Err(_)) => Some(DebugSkipped::Broken),
+            Err(_) => Some(DebugSkipped::Panicked),
         };
+        if !say(Said::DebugOver(skipped)) {
+            return;
+        }
     }
     // What debug information did not get to is left to the symbol tables.
-    let rest = &offsets[answers.len()..];
-    if let Err(cause) = ask_guarded(excerpt, rest, deadlines.all, false, &mut answers) {
-        answers.resize(offsets.len(), Err(cause));
+    let ask = || match files.symbols {
+        Some(symbols) => ask_symbols(symbols, &mut rest, deadlines.all, say),
+        None => Err(Unnamed::NoSymbols),
+    };
+    // Unwind safety: as above.
+    let asked = catch_unwind(AssertUnwindSafe(ask)).unwrap_or(Err(Unnamed::Panicked));
+    if let Err(cause) = asked {
+        for batch in rest.chunks(BATCH) {
+            if !say(Said::Answers(vec![Err(cause); batch.len()])) {
+                return;
+            }
+        }
     }
-    (answers, skipped)
 }
 
-/// Asks for as many offsets as go well, and says why the rest did not.
-fn ask_guarded(
-    excerpt: &Excerpt,
-    offsets: &[u64],
-    deadline: Instant,
-    with_debug: bool,
-    answers: &mut Vec<Answer>,
-) -> Result<(), Unnamed> {
-    // Unwind safety: `answers` only grows by whole answers, and the symbolizer is dropped.
-    let asked =
-        catch_unwind(AssertUnwindSafe(|| ask(excerpt, offsets, deadline, with_debug, answers)));
-    asked.unwrap_or(Err(Unnamed::Panicked))
+/// Demangling is done here, where its output is bounded; links to further files are not followed.
+fn symbolizer() -> Symbolizer {
+    const NOWHERE: [&str; 0] = [];
+    Symbolizer::builder().enable_demangling(false).set_debug_dirs(Some(NOWHERE)).build()
 }
 
-fn ask(
-    excerpt: &Excerpt,
-    offsets: &[u64],
+fn source(path: &Path, with_debug: bool) -> Source<'static> {
+    let mut elf = Elf::new(path);
+    elf.debug_syms = with_debug;
+    Source::Elf(elf)
+}
+
+fn broken(error: blazesym::Error) -> Unnamed {
+    tracing::debug!(%error, "an ELF file cannot be used for naming");
+    Unnamed::Broken
+}
+
+/// Answers as long as it goes well: `rest` is what is left.
+fn ask_debug(
+    debug: &Path,
+    symbols: Option<&Path>,
+    rest: &mut &[Spot],
     deadline: Instant,
-    with_debug: bool,
-    answers: &mut Vec<Answer>,
+    say: &mut dyn FnMut(Said) -> bool,
 ) -> Result<(), Unnamed> {
-    // Demangling is done here, where its output is bounded.
-    let symbolizer = Symbolizer::builder()
-        .enable_demangling(false)
-        .set_debug_dirs(Some([DEBUG_DIRECTORY]))
-        .build();
-    let source = |with_debug| {
-        let mut elf = Elf::new(excerpt.path());
-        elf.debug_syms = with_debug;
-        Source::Elf(elf)
-    };
-    let broken = |error| {
-        tracing::debug!(%error, with_debug, "an ELF file cannot be used for naming");
-        Unnamed::Broken
-    };
-    for batch in offsets.chunks(BATCH) {
+    let symbolizer = symbolizer();
+    while !rest.is_empty() {
         if Instant::now() >= deadline {
             return Err(Unnamed::OutOfTime);
         }
-        let input = Input::FileOffset(batch);
-        let symbols = symbolizer.symbolize(&source(with_debug), input).map_err(broken)?;
-        if with_debug {
-            let plain = symbolizer.symbolize(&source(false), input).map_err(broken)?;
-            let pairs = symbols.iter().zip(&plain);
-            answers.extend(pairs.map(|(symbol, plain)| answer(symbol, plain.as_sym())));
-        } else {
-            answers.extend(symbols.iter().map(|symbol| answer(symbol, None)));
+        let (batch, behind) = rest.split_at(BATCH.min(rest.len()));
+        let (offsets, addresses): (Vec<u64>, Vec<u64>) = batch.iter().copied().unzip();
+        let input = Input::VirtOffset(&addresses[..]);
+        let found = symbolizer.symbolize(&source(debug, true), input).map_err(broken)?;
+        let plain = match symbols {
+            Some(path) => symbolizer
+                .symbolize(&source(path, false), Input::FileOffset(&offsets[..]))
+                .map_err(broken)?,
+            None => Vec::new(),
+        };
+        let answers = found.iter().enumerate().map(|(index, symbol)| {
+            let plain = plain.get(index);
+            let answer = answer(symbol, plain.and_then(Symbolized::as_sym));
+            // A separate debug file may lack what the file's own table has.
+            answer.or_else(|cause| plain.map_or(Err(cause), |plain| self::answer(plain, None)))
+        });
+        let answers: Vec<Answer> = answers.collect();
+        *rest = behind;
+        if !say(Said::Answers(answers)) {
+            return Err(Unnamed::OutOfTime);
         }
     }
     Ok(())
 }
 
+/// As [`ask_debug`], from the symbol tables.
+fn ask_symbols(
+    symbols: &Path,
+    rest: &mut &[Spot],
+    deadline: Instant,
+    say: &mut dyn FnMut(Said) -> bool,
+) -> Result<(), Unnamed> {
+    let symbolizer = symbolizer();
+    while !rest.is_empty() {
+        if Instant::now() >= deadline {
+            return Err(Unnamed::OutOfTime);
+        }
+        let (batch, behind) = rest.split_at(BATCH.min(rest.len()));
+        let offsets: Vec<u64> = batch.iter().map(|&(offset, _)| offset).collect();
+        let found = symbolizer
+            .symbolize(&source(symbols, false), Input::FileOffset(&offsets[..]))
+            .map_err(broken)?;
+        let answers = found.iter().map(|symbol| answer(symbol, None)).collect();
+        *rest = behind;
+        if !say(Said::Answers(answers)) {
+            return Err(Unnamed::OutOfTime);
+        }
+    }
+    Ok(())
+}
 /// `plain` is what the symbol tables alone say.
 fn answer(symbol: &Symbolized<'_>, plain: Option<&Sym<'_>>) -> Answer {
     match symbol {

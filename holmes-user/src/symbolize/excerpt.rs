@@ -11,57 +11,81 @@ mod write;
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 pub(super) use read::ExcerptError;
 use read::{Headers, MAX_SMALL_BYTES, Part, SHF_COMPRESSED, Section};
 
 use super::compressed;
+use super::debug_file::DebugLink;
 use super::stats::DebugSkipped;
-use crate::binary::Bytes;
+use crate::binary::{Bytes, Elf};
 
 /// Symbol and string tables of one file, in bytes, together. An unstripped node or rustc has 40 MB
 /// of them; where the full table is larger, the dynamic one stands in.
 const MAX_SYMBOL_BYTES: u64 = 64 << 20;
-/// Debug information of one file, in bytes, unpacked. Parsing takes about as much again. Larger
-/// files are named by their ELF symbols.
+/// Debug information of one file that is copied, in bytes, unpacked. Parsing takes about as much
+/// again. Larger ones are used by the naming process only, which maps the file.
 const MAX_DEBUG_BYTES: u64 = 64 << 20;
 /// `.debug_line` of one file, in bytes: each of them can become a row of 40 bytes.
 const MAX_LINE_BYTES: u64 = 8 << 20;
-/// A separate debug file of the system, in bytes: its checksum is computed over all of it.
-const MAX_SYSTEM_DEBUG_BYTES: u64 = 256 << 20;
-
-/// Where separate debug files are looked for. Nothing else is, wherever the target's file points.
-pub(super) const DEBUG_DIRECTORY: &str = "/usr/lib/debug";
+/// The section without which there is no debug information.
+const INFO: &str = ".debug_info";
 
 /// A private copy of the part of an ELF file that holds names.
 #[derive(Debug)]
 pub(super) struct Excerpt {
     file: File,
-    /// Whether there is any table of symbols, or debug information.
-    pub(super) has_names: bool,
-    /// Whether debug information is worth a try.
+    elf: Elf,
+    /// Whether it has any table of symbols.
+    pub(super) has_symbols: bool,
+    /// Whether it has debug information.
     pub(super) has_debug: bool,
-    /// Why debug information that the file has was left out.
+    /// Whether the file itself has debug information, copied or not.
+    pub(super) file_has_debug: bool,
+    /// Why debug information that should have been copied was not.
     pub(super) debug_skipped: Option<DebugSkipped>,
+    /// Where the file says that its debug information is.
+    pub(super) link: Option<DebugLink>,
+}
+
+/// Whether debug information is copied, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CopyDebug {
+    /// It is read where it is, or nowhere.
+    No,
+    /// Within the bounds.
+    Yes,
 }
 
 impl Excerpt {
-    /// Copies what holds names. `build_id`, in hexadecimal, finds the system's debug file.
-    pub(super) fn of(bytes: Bytes<'_>, build_id: &str) -> Result<Self, ExcerptError> {
-        let headers = Headers::read(bytes)?;
+    /// Copies what holds names.
+    pub(super) fn of(bytes: Bytes<'_>, debug: CopyDebug) -> Result<Self, ExcerptError> {
+        let elf = Elf::read(bytes)?;
+        let headers = Headers::of(&elf);
         let mut chosen = Choice::default();
-        chosen.choose(bytes, &headers.sections, build_id)?;
+        chosen.choose(bytes, &headers.sections, debug)?;
         let file = write::write(bytes, &headers, &chosen.sections)?;
         let has = |part| chosen.sections.iter().any(|section| section.part == part);
-        let has_debug = has(Part::Debug) || has(Part::Link);
-        let has_symbols = has(Part::Symbols) || has(Part::Dynamic) || has(Part::Packed);
         Ok(Self {
             file,
-            has_names: has_debug || has_symbols,
-            has_debug,
+            has_symbols: has(Part::Symbols) || has(Part::Dynamic) || has(Part::Packed),
+            has_debug: has(Part::Debug),
+            file_has_debug: headers.sections.iter().any(|section| section.name == INFO),
             debug_skipped: chosen.debug_skipped,
+            link: chosen.link,
+            elf,
         })
+    }
+
+    /// The copy, as a file.
+    pub(super) const fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// The address that an offset in the file was linked for.
+    pub(super) fn address_of(&self, offset: u64) -> Option<u64> {
+        self.elf.address_of(offset)
     }
 
     /// A path that opens the copy, as long as this lives.
@@ -74,6 +98,7 @@ impl Excerpt {
 #[derive(Default)]
 struct Choice {
     sections: Vec<Section>,
+    link: Option<DebugLink>,
     debug_skipped: Option<DebugSkipped>,
 }
 
@@ -82,7 +107,7 @@ impl Choice {
         &mut self,
         bytes: Bytes<'_>,
         sections: &[Section],
-        build_id: &str,
+        debug: CopyDebug,
     ) -> Result<(), ExcerptError> {
         let of = |part| sections.iter().filter(move |section: &&Section| section.part == part);
         let sum = |part| of(part).map(|section| section.size).fold(0, u64::saturating_add);
@@ -103,17 +128,14 @@ impl Choice {
                 self.sections.push(section.with_contents(packed));
             }
         }
-        match debug_sections(bytes, of(Part::Debug))? {
-            Ok(debug) => self.sections.extend(debug),
-            Err(cause) => self.debug_skipped = Some(cause),
+        if debug == CopyDebug::Yes {
+            match debug_sections(bytes, of(Part::Debug))? {
+                Ok(debug) => self.sections.extend(debug),
+                Err(cause) => self.debug_skipped = Some(cause),
+            }
         }
         for section in of(Part::Link).filter(|section| section.size <= MAX_SMALL_BYTES) {
-            let link = bytes.read(section.offset, section.size as usize)?;
-            match system_debug_file(&link, build_id).map(|size| size <= MAX_SYSTEM_DEBUG_BYTES) {
-                Some(true) => self.sections.push(section.with_contents(link)),
-                Some(false) => self.debug_skipped = Some(DebugSkipped::TooLarge),
-                None => {}
-            }
+            self.link = DebugLink::of(&bytes.read(section.offset, section.size as usize)?);
         }
         self.sections
             .extend(of(Part::Note).filter(|section| section.size <= MAX_SMALL_BYTES).cloned());
@@ -147,25 +169,6 @@ fn debug_sections<'a>(
         room = room.saturating_sub(size);
     }
     Ok(Ok(chosen))
-}
-
-/// The size of the debug file that the system keeps for a file with this `.gnu_debuglink` and
-/// build id. Only a bare file name is followed: a path would be the target's choice of a file to
-/// open, and a number would name one of the recorder's own descriptors beside the excerpt.
-fn system_debug_file(link: &[u8], build_id: &str) -> Option<u64> {
-    let name = link.split(|&byte| byte == 0).next()?;
-    let name = std::str::from_utf8(name).ok()?;
-    let bare = !name.contains('/') && !name.is_empty() && name != "." && name != "..";
-    if !bare || name.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let directory = Path::new(DEBUG_DIRECTORY);
-    let hexadecimal = build_id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let by_id = (hexadecimal && build_id.len() > 4)
-        .then(|| directory.join(format!(".build-id/{}/{}.debug", &build_id[..2], &build_id[2..])));
-    let candidates = by_id.into_iter().chain([directory.join(name)]);
-    let sizes = candidates.filter_map(|path| path.metadata().ok()).filter(|found| found.is_file());
-    sizes.map(|found| found.len()).max()
 }
 
 #[cfg(test)]

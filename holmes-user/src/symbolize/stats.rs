@@ -66,6 +66,10 @@ pub enum Unnamed {
     Broken,
     /// The parser ran into a bug of its own.
     Panicked,
+    /// The naming process broke down over the file, or could not be started again.
+    Crashed,
+    /// The names of the incident take all the memory they may.
+    NamesFull,
     /// The time for naming was used up.
     OutOfTime,
     /// The kernel hides its symbols from the recorder.
@@ -76,7 +80,7 @@ pub enum Unnamed {
 
 impl Unnamed {
     /// Every value.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Unmapped,
         Self::Anonymous,
         Self::NotOpen,
@@ -86,6 +90,8 @@ impl Unnamed {
         Self::NoSymbol,
         Self::Broken,
         Self::Panicked,
+        Self::Crashed,
+        Self::NamesFull,
         Self::OutOfTime,
         Self::KernelHidden,
         Self::NotRecorded,
@@ -103,6 +109,8 @@ impl Unnamed {
             Self::NoSymbol => "no_symbol",
             Self::Broken => "broken",
             Self::Panicked => "panicked",
+            Self::Crashed => "crashed",
+            Self::NamesFull => "names_full",
             Self::OutOfTime => "out_of_time",
             Self::KernelHidden => "kernel_hidden",
             Self::NotRecorded => "not_recorded",
@@ -122,14 +130,28 @@ pub enum DebugSkipped {
     Broken,
     /// The parser ran into a bug of its own.
     Panicked,
+    /// The naming process broke down over it: memory, recursion, or a file cut short.
+    Crashed,
+    /// There is a separate debug file, and it is of another build.
+    Mismatched,
+    /// A separate debug file cannot be read.
+    Unreadable,
     /// Half of the time for naming was used up.
     OutOfTime,
 }
 
 impl DebugSkipped {
     /// Every value.
-    pub const ALL: [Self; 5] =
-        [Self::TooLarge, Self::Compressed, Self::Broken, Self::Panicked, Self::OutOfTime];
+    pub const ALL: [Self; 8] = [
+        Self::TooLarge,
+        Self::Compressed,
+        Self::Broken,
+        Self::Panicked,
+        Self::Crashed,
+        Self::Mismatched,
+        Self::Unreadable,
+        Self::OutOfTime,
+    ];
 
     /// The label in metrics.
     pub const fn name(self) -> &'static str {
@@ -138,6 +160,9 @@ impl DebugSkipped {
             Self::Compressed => "compressed",
             Self::Broken => "broken",
             Self::Panicked => "panicked",
+            Self::Crashed => "crashed",
+            Self::Mismatched => "mismatched",
+            Self::Unreadable => "unreadable",
             Self::OutOfTime => "out_of_time",
         }
     }

@@ -2,21 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::io::BufReader;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustc_hash::FxHashMap;
-
-use super::elf::{self, Deadlines};
-use super::excerpt::{Excerpt, ExcerptError};
-use super::frame::{Place, frames};
-use super::golang;
+use super::debuginfod::Debuginfod;
+use super::elf::Deadlines;
+use super::excerpt::{CopyDebug, Excerpt, ExcerptError};
+use super::frame::Place;
 use super::kallsyms;
-use super::perf_map as jit;
+use super::naming::Naming;
+use super::object_names::{self, Helpers};
 use super::stats::{NameStats, NamedBy, Unnamed};
 use super::table::{Line, Named, SymbolTable};
+use super::wanted::{Wanted, WantedObject};
+use super::worker::Worker;
 use crate::binary::{BinaryError, Bytes, vdso};
-use crate::process::{Image, Object, ObjectKind, perf_map};
+use crate::process::ObjectKind;
 use crate::window::Cut;
 
 /// Time for naming one incident. An incident is promised on disk 3 s after its window closes.
@@ -35,6 +37,7 @@ pub trait Name {
 #[derive(Debug)]
 pub struct Symbolizer {
     budget: Duration,
+    helpers: Helpers,
     /// The vDSO's names, made when first needed; `Err` once that has failed.
     vdso: Option<Result<Excerpt, Unnamed>>,
     /// Whether it has been said that kernel addresses cannot be named.
@@ -48,24 +51,49 @@ impl Default for Symbolizer {
 }
 
 impl Symbolizer {
-    /// With the usual time for each incident.
-    pub const fn new() -> Self {
+    /// With the usual time for each incident, and debug information of the files alone, read in
+    /// this process within narrow bounds.
+    pub fn new() -> Self {
         Self::with_budget(DEFAULT_BUDGET)
+    }
+
+    /// As [`Symbolizer::new`], with separate debug files from these folders.
+    #[must_use]
+    pub fn debug_dirs(mut self, folders: Vec<PathBuf>) -> Self {
+        self.helpers.debug_dirs = folders;
+        self
+    }
+
+    /// As [`Symbolizer::new`], and what a debuginfod server has sent.
+    #[must_use]
+    pub fn debuginfod(mut self, debuginfod: Option<Arc<Debuginfod>>) -> Self {
+        self.helpers.debuginfod = debuginfod;
+        self
+    }
+
+    /// As [`Symbolizer::new`], with files read by a child process. `program` is this program: it is
+    /// started with the argument `symbolize-worker`, and has to call [`super::worker::run`] then.
+    #[must_use]
+    pub fn worker(mut self, program: PathBuf) -> Self {
+        self.helpers.worker = Some(Worker::new(program));
+        self
     }
 
     /// With this much time for each incident. After half of it no debug information is read any
     /// more; after all of it the rest stays unnamed.
-    pub const fn with_budget(budget: Duration) -> Self {
-        Self { budget, vdso: None, kernel_warned: false }
+    pub fn with_budget(budget: Duration) -> Self {
+        Self { budget, helpers: Helpers::default(), vdso: None, kernel_warned: false }
     }
 
-    fn name_objects(&mut self, wanted: Vec<WantedObject>, deadlines: Deadlines, out: &mut Naming) {
-        for object in wanted {
+    fn name_objects(&mut self, objects: Vec<WantedObject>, deadlines: Deadlines, out: &mut Naming) {
+        let last = objects.len().saturating_sub(1);
+        for (index, object) in objects.into_iter().enumerate() {
             let offsets: Vec<u64> = object.offsets.iter().copied().collect();
             if Instant::now() >= deadlines.all {
                 out.stats.add_unnamed(Unnamed::OutOfTime, offsets.len());
                 continue;
             }
+            let deadlines = if index < last { deadlines.share() } else { deadlines };
             let number = object.object.number;
             match object.object.kind {
                 ObjectKind::File => {
@@ -73,14 +101,20 @@ impl Symbolizer {
                     if offsets.is_empty() {
                         continue;
                     }
-                    match file_excerpt(&object.object) {
-                        Ok(excerpt) => out.name_in(&excerpt, number, &offsets, deadlines, None),
+                    match self.helpers.open(&object.object, deadlines) {
+                        Ok(opened) => {
+                            let found = self.helpers.name(&opened, &offsets, deadlines, out.room);
+                            out.take(number, &offsets, found, None);
+                        }
                         Err(cause) => out.stats.add_unnamed(cause, offsets.len()),
                     }
                 }
                 ObjectKind::Vdso => match self.vdso.get_or_insert_with(vdso_excerpt) {
                     Ok(excerpt) => {
-                        out.name_in(excerpt, number, &offsets, deadlines, Some(NamedBy::Vdso));
+                        let found = object_names::name_here(
+                            excerpt, None, None, &offsets, deadlines, out.room,
+                        );
+                        out.take(number, &offsets, found, Some(NamedBy::Vdso));
                     }
                     Err(cause) => out.stats.add_unnamed(*cause, offsets.len()),
                 },
@@ -142,13 +176,9 @@ impl Name for Symbolizer {
         // Then the kernel: one bounded read, and in every incident.
         self.name_kernel(wanted.kernel, &mut out);
         self.name_objects(files, deadlines, &mut out);
+        self.helpers.end();
         (out.table, out.stats)
     }
-}
-
-fn file_excerpt(object: &Object) -> Result<Excerpt, Unnamed> {
-    let file = object.file.as_ref().ok_or(Unnamed::NotOpen)?;
-    excerpt(Bytes::File(file), &object.path, &object.build_id)
 }
 
 fn vdso_excerpt() -> Result<Excerpt, Unnamed> {
@@ -156,11 +186,11 @@ fn vdso_excerpt() -> Result<Excerpt, Unnamed> {
         tracing::warn!("{error}; frames in it stay unnamed");
         Unnamed::Unreadable
     })?;
-    excerpt(Bytes::Memory(&bytes), "[vdso]", "")
+    excerpt(Bytes::Memory(&bytes), "[vdso]", CopyDebug::Yes)
 }
 
-fn excerpt(bytes: Bytes<'_>, path: &str, build_id: &str) -> Result<Excerpt, Unnamed> {
-    Excerpt::of(bytes, build_id).map_err(|error| {
+pub(super) fn excerpt(bytes: Bytes<'_>, path: &str, debug: CopyDebug) -> Result<Excerpt, Unnamed> {
+    Excerpt::of(bytes, debug).map_err(|error| {
         tracing::debug!(path, error = &error as &dyn std::error::Error, "frames stay unnamed");
         match error {
             ExcerptError::Read(BinaryError::Malformed(_)) => Unnamed::NotElf,
@@ -169,141 +199,6 @@ fn excerpt(bytes: Bytes<'_>, path: &str, build_id: &str) -> Result<Excerpt, Unna
             }
         }
     })
-}
-
-/// What one naming has found so far.
-#[derive(Debug, Default)]
-struct Naming {
-    table: SymbolTable,
-    stats: NameStats,
-}
-
-impl Naming {
-    /// Names what is a Go program's own code; returns the other offsets.
-    fn name_go(&mut self, object: &Object, offsets: Vec<u64>, deadlines: Deadlines) -> Vec<u64> {
-        let Some(file) = &object.file else { return offsets };
-        let answers = golang::name(Bytes::File(file), &offsets, deadlines.all);
-        let mut others = Vec::new();
-        for (offset, answer) in offsets.into_iter().zip(answers) {
-            match answer {
-                Some(Ok(named)) => {
-                    self.table.insert(Place::Object { object: object.number, offset }, named);
-                    self.stats.add_named(NamedBy::Gopclntab);
-                }
-                Some(Err(cause)) => self.stats.add_unnamed(cause, 1),
-                None => others.push(offset),
-            }
-        }
-        others
-    }
-
-    /// Names what a JIT compiler has put into a process's memory, from the file it has now; if the
-    /// process has ended, from the one it had.
-    fn name_jit(&mut self, object: &WantedObject, offsets: &[u64], deadlines: Deadlines) {
-        let now = object.image.as_deref().and_then(perf_map);
-        let Some(file) = now.as_ref().or(object.object.file.as_ref()) else {
-            self.stats.add_unnamed(Unnamed::Anonymous, offsets.len());
-            return;
-        };
-        let names = match jit::find(file, offsets, deadlines.all) {
-            Ok(names) => names,
-            Err(cause) => {
-                self.stats.add_unnamed(cause, offsets.len());
-                return;
-            }
-        };
-        for (&offset, name) in offsets.iter().zip(names) {
-            let Some(function) = name else {
-                self.stats.add_unnamed(Unnamed::NoSymbol, 1);
-                continue;
-            };
-            let line = Line { function, file: "".into(), line: 0 };
-            let named = Named { lines: vec![line], module: String::new() };
-            let place = Place::Object { object: object.object.number, offset };
-            self.table.insert(place, Arc::new(named));
-            self.stats.add_named(NamedBy::PerfMap);
-        }
-    }
-
-    /// Names offsets in one file; `by` overrides who is said to know the names.
-    fn name_in(
-        &mut self,
-        excerpt: &Excerpt,
-        object: u32,
-        offsets: &[u64],
-        deadlines: Deadlines,
-        by: Option<NamedBy>,
-    ) {
-        let (answers, skipped) = elf::name(excerpt, offsets, deadlines);
-        if let Some(cause) = skipped {
-            self.stats.add_debug_skipped(cause);
-        }
-        for (&offset, answer) in offsets.iter().zip(answers) {
-            match answer {
-                Ok((found_by, named)) => {
-                    self.table.insert(Place::Object { object, offset }, named);
-                    self.stats.add_named(by.unwrap_or(found_by));
-                }
-                Err(cause) => self.stats.add_unnamed(cause, 1),
-            }
-        }
-    }
-}
-
-/// The places of some cuts, each once.
-#[derive(Debug, Default)]
-struct Wanted {
-    kernel: BTreeSet<u64>,
-    unmapped: BTreeSet<u64>,
-    objects: FxHashMap<u32, WantedObject>,
-}
-
-#[derive(Debug)]
-struct WantedObject {
-    object: Arc<Object>,
-    /// An image that maps it: of memory without a file, there is no other process.
-    image: Option<Arc<Image>>,
-    /// Samples with a frame in it.
-    weight: u64,
-    offsets: BTreeSet<u64>,
-}
-
-impl Wanted {
-    fn of(cuts: &[&Cut]) -> Self {
-        let mut wanted = Self::default();
-        for sample in cuts.iter().flat_map(|cut| &cut.samples) {
-            for frame in frames(sample) {
-                match (frame.place, frame.object) {
-                    (Place::Object { object, offset }, Some(mapped)) => {
-                        let entry = wanted.objects.entry(object).or_insert_with(|| WantedObject {
-                            object: mapped.clone(),
-                            image: sample.owner.image.clone(),
-                            weight: 0,
-                            offsets: BTreeSet::new(),
-                        });
-                        entry.weight += sample.values[0].unsigned_abs();
-                        entry.offsets.insert(offset);
-                    }
-                    (Place::Kernel(address), _) => {
-                        wanted.kernel.insert(address);
-                    }
-                    (Place::Unmapped(address), _)
-                    | (Place::Object { offset: address, .. }, None) => {
-                        wanted.unmapped.insert(address);
-                    }
-                }
-            }
-        }
-        wanted
-    }
-
-    /// The objects, those of most samples first: if the time runs out, it was spent well.
-    fn by_weight(&mut self) -> Vec<WantedObject> {
-        let objects = std::mem::take(&mut self.objects);
-        let mut objects: Vec<WantedObject> = objects.into_values().collect();
-        objects.sort_by_key(|object| (std::cmp::Reverse(object.weight), object.object.number));
-        objects
-    }
 }
 
 /// Names from a recording, for a replay without root and without the files.

@@ -25,7 +25,7 @@ const MAX_PROBLEMS: usize = 20;
 /// Characters shown of a value that is wrong.
 const MAX_SHOWN: usize = 40;
 
-const TOP: [&str; 18] = [
+const TOP: [&str; 21] = [
     "interval",
     "lookback",
     "after",
@@ -44,6 +44,9 @@ const TOP: [&str; 18] = [
     "window_stacks",
     "ring_bytes",
     "unwind_bytes",
+    "debug_dirs",
+    "debuginfod",
+    "debug_cache",
 ];
 
 const RETENTION: [&str; 2] = ["max_bytes", "max_age"];
@@ -105,6 +108,13 @@ impl<'t> Reader<'t> {
         let (mut cgroups, mut pids, mut all) = (None, None, None);
         for (name, item) in self.items("", table, &TOP) {
             match name {
+                "debug_dirs" => self.layer.debug_dirs = self.list(&item, Self::path),
+                "debug_cache" => self.layer.debug_cache = self.path(&item),
+                "debuginfod" => {
+                    self.layer.debuginfod = self
+                        .text(&item)
+                        .and_then(|text| self.accept(&item, values::debuginfod(text)));
+                }
                 "interval" => self.layer.interval = self.duration(&item, &values::INTERVAL),
                 "lookback" => self.layer.lookback = self.duration(&item, &values::INCIDENT_PART),
                 "after" => self.layer.after = self.duration(&item, &values::INCIDENT_PART),

@@ -53,6 +53,9 @@ fn every_key_arrives() {
         unwind_bytes = "2MiB"
         retention.max_bytes = 0x1000
         retention.max_age = "1h"
+        debug_dirs = ["/g", "h"]
+        debuginfod = "https://d.example/"
+        debug_cache = "/c"
         rules.memory = "off"
         [rules.threads]
         min = 1.5
@@ -79,6 +82,9 @@ fn every_key_arrives() {
             unwind_rows: Some(1 << 18),
             cpu_max: Some(90.0),
             max_incidents_per_hour: Some(5),
+            debug_dirs: Some(vec!["/g".into(), "h".into()]),
+            debuginfod: Some("https://d.example/".to_owned()),
+            debug_cache: Some("/c".into()),
             rules: vec![
                 rule_text::parse("memory=off").unwrap(),
                 rule_text::parse("threads=min:1.5,max:10000").unwrap(),

@@ -45,6 +45,7 @@ impl Recorder {
             processes: self.live.attributor.process_stats(),
             unwind: self.live.unwind_stats(),
             names: &self.names,
+            fetches: self.desk.fetches(),
             store: self.store.counts(),
             desk_full: self.desk.full,
             desk_broken: self.desk.broken,

@@ -7,7 +7,7 @@ use std::io;
 
 use thiserror::Error;
 
-use crate::binary::{BinaryError, Bytes, Elf};
+use crate::binary::{BinaryError, Elf};
 
 /// Small sections (links, notes), in bytes.
 pub(super) const MAX_SMALL_BYTES: u64 = 1 << 20;
@@ -83,9 +83,8 @@ pub(super) struct Headers {
 }
 
 impl Headers {
-    /// Reads and checks them.
-    pub(super) fn read(bytes: Bytes<'_>) -> Result<Self, ExcerptError> {
-        let elf = Elf::read(bytes)?;
+    /// Takes them of checked ones.
+    pub(super) fn of(elf: &Elf) -> Self {
         let mut sections: Vec<Section> = Vec::new();
         for section in &elf.sections {
             let Some(&(name, part)) = KEPT.iter().find(|(kept, _)| *kept == section.name) else {
@@ -100,8 +99,8 @@ impl Headers {
                 sections.push(Section { name, part, kind, flags, offset, size, contents: None });
             }
         }
-        let segments = elf.segments.into_iter().map(|segment| segment.header).collect();
-        Ok(Self { file: elf.header, segments, sections })
+        let segments = elf.segments.iter().map(|segment| segment.header.clone()).collect();
+        Self { file: elf.header.clone(), segments, sections }
     }
 }
 

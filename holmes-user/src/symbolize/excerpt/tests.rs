@@ -6,6 +6,7 @@ use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{Input, Symbolizer};
 use proptest::prelude::*;
 
+use super::super::object_names::name_here;
 use super::read::{EHDR, PHDR, SHDR, SHT_STRTAB};
 use super::*;
 use crate::binary::{BinaryError, u16_at, u32_at, u64_at};
@@ -77,7 +78,7 @@ pub(in crate::symbolize) fn one_symbol() -> Vec<u8> {
 }
 
 fn names(elf: &[u8]) -> Vec<String> {
-    let excerpt = Excerpt::of(Bytes::Memory(elf), "").unwrap();
+    let excerpt = Excerpt::of(Bytes::Memory(elf), CopyDebug::Yes).unwrap();
     let copy = std::fs::read(excerpt.path()).unwrap();
     let count = usize::from(u16_at(&copy, 60));
     let table = &copy[u64_at(&copy, 40) as usize..][..count * SHDR];
@@ -95,8 +96,8 @@ fn names(elf: &[u8]) -> Vec<String> {
 #[test]
 fn a_copy_names_what_the_file_names() {
     let binary = own_binary();
-    let excerpt = Excerpt::of(Bytes::Memory(&binary), "").unwrap();
-    assert!(excerpt.has_names);
+    let excerpt = Excerpt::of(Bytes::Memory(&binary), CopyDebug::Yes).unwrap();
+    assert!(excerpt.has_symbols);
     assert!(std::fs::metadata(excerpt.path()).unwrap().len() < binary.len() as u64);
     let small = small_elf(&[
         (".symtab", 2, 0, &one_symbol()),
@@ -104,7 +105,7 @@ fn a_copy_names_what_the_file_names() {
         (".comment", 1, 0, b"left out"),
     ]);
     assert_eq!(names(&small), [".symtab", ".strtab"]);
-    let excerpt = Excerpt::of(Bytes::Memory(&small), "").unwrap();
+    let excerpt = Excerpt::of(Bytes::Memory(&small), CopyDebug::Yes).unwrap();
     let symbolizer = Symbolizer::new();
     let source = Source::Elf(Elf::new(excerpt.path()));
     let found = symbolizer.symbolize(&source, Input::FileOffset(&[0x10, 0x200])).unwrap();
@@ -113,16 +114,21 @@ fn a_copy_names_what_the_file_names() {
 }
 
 #[test]
-fn links_that_the_target_chose_are_not_followed() {
-    // Descriptors of the recorder, files anywhere, and what is not there: none is kept.
-    for link in ["5", "0", "../../../etc/passwd", "/etc/passwd", "..", ".", "", "no-such.debug"] {
-        let mut section = link.as_bytes().to_vec();
-        section.extend([0; 12]);
-        let elf = small_elf(&[(".gnu_debuglink", 1, 0, &section)]);
-        assert_eq!(names(&elf), Vec::<String>::new(), "{link}");
+fn links_to_other_files_are_not_copied() {
+    for section in [".gnu_debuglink", ".debug_sup", ".gnu_debugaltlink"] {
+        let elf = small_elf(&[(section, 1, 0, b"a.debug\0\x01\0\0\0")]);
+        assert!(names(&elf).is_empty());
+        let excerpt = Excerpt::of(Bytes::Memory(&elf), CopyDebug::Yes).unwrap();
+        assert_eq!(excerpt.link.is_some(), section == ".gnu_debuglink");
     }
-    for section in [".debug_sup", ".gnu_debugaltlink"] {
-        assert!(names(&small_elf(&[(section, 1, 0, b"/etc/passwd\0abcdefgh")])).is_empty());
+}
+
+#[test]
+fn debug_information_is_copied_only_if_it_is_asked_for() {
+    let elf = small_elf(&[(".symtab", 2, 0, &one_symbol()), (".debug_info", 1, 0, b"x")]);
+    for (copy, has_debug) in [(CopyDebug::Yes, true), (CopyDebug::No, false)] {
+        let excerpt = Excerpt::of(Bytes::Memory(&elf), copy).unwrap();
+        assert_eq!((excerpt.has_debug, excerpt.file_has_debug), (has_debug, true));
     }
 }
 
@@ -138,11 +144,11 @@ fn what_lies_about_its_size_is_left_out() {
         (".symtab", 2, 0, &one_symbol()),
     ]);
     assert_eq!(names(&elf), [".symtab"]);
-    let excerpt = Excerpt::of(Bytes::Memory(&elf), "").unwrap();
+    let excerpt = Excerpt::of(Bytes::Memory(&elf), CopyDebug::Yes).unwrap();
     assert_eq!(excerpt.debug_skipped, Some(DebugSkipped::Compressed));
     let large = vec![0; MAX_LINE_BYTES as usize + 1];
     let elf = small_elf(&[(".debug_line", 1, 0, &large), (".debug_info", 1, 0, b"x")]);
-    let excerpt = Excerpt::of(Bytes::Memory(&elf), "").unwrap();
+    let excerpt = Excerpt::of(Bytes::Memory(&elf), CopyDebug::Yes).unwrap();
     assert_eq!((excerpt.has_debug, excerpt.debug_skipped), (false, Some(DebugSkipped::TooLarge)));
 }
 
@@ -150,7 +156,7 @@ fn what_lies_about_its_size_is_left_out() {
 fn what_is_no_elf_file_is_refused() {
     let refused = |bytes: &[u8]| {
         matches!(
-            Excerpt::of(Bytes::Memory(bytes), ""),
+            Excerpt::of(Bytes::Memory(bytes), CopyDebug::Yes),
             Err(ExcerptError::Read(BinaryError::Malformed(_)))
         )
     };
@@ -161,7 +167,7 @@ fn what_is_no_elf_file_is_refused() {
     assert!(refused(&elf));
     let pipe = File::open("/dev/zero").unwrap();
     assert!(matches!(
-        Excerpt::of(Bytes::File(&pipe), ""),
+        Excerpt::of(Bytes::File(&pipe), CopyDebug::Yes),
         Err(ExcerptError::Read(BinaryError::Malformed(_)))
     ));
 }
@@ -171,15 +177,15 @@ fn a_file_cut_short_is_an_error_and_no_crash() {
     let mut file = tempfile::tempfile().unwrap();
     let elf = small_elf(&[(".symtab", 2, 0, &one_symbol()), (".strtab", 3, 0, b"\0spin\0")]);
     file.write_all(&elf).unwrap();
-    let excerpt = Excerpt::of(Bytes::File(&file), "").unwrap();
+    let excerpt = Excerpt::of(Bytes::File(&file), CopyDebug::Yes).unwrap();
     file.set_len(70).unwrap();
     // The copy taken before is whole.
     let soon = std::time::Instant::now() + std::time::Duration::from_secs(60);
     let deadlines = super::super::elf::Deadlines { debug: soon, all: soon };
-    let (answers, _) = super::super::elf::name(&excerpt, &[0x10], deadlines);
-    assert_eq!(&*answers[0].as_ref().unwrap().1.lines[0].function, "spin");
+    let found = name_here(&excerpt, None, None, &[0x10], deadlines, 1 << 20);
+    assert_eq!(&*found.answers[0].as_ref().unwrap().1.lines[0].function, "spin");
     assert!(matches!(
-        Excerpt::of(Bytes::File(&file), ""),
+        Excerpt::of(Bytes::File(&file), CopyDebug::Yes),
         Err(ExcerptError::Read(BinaryError::Malformed(_)))
     ));
 }
@@ -201,11 +207,11 @@ proptest! {
             let at = index.index(elf.len());
             elf[at] = byte;
         }
-        if let Ok(excerpt) = Excerpt::of(Bytes::Memory(&elf), "") {
+        if let Ok(excerpt) = Excerpt::of(Bytes::Memory(&elf), CopyDebug::Yes) {
             let soon = std::time::Instant::now() + std::time::Duration::from_secs(60);
             let deadlines = super::super::elf::Deadlines { debug: soon, all: soon };
-            let (answers, _) = super::super::elf::name(&excerpt, &offsets, deadlines);
-            prop_assert_eq!(answers.len(), offsets.len());
+            let found = name_here(&excerpt, None, None, &offsets, deadlines, 1 << 20);
+            prop_assert_eq!(found.answers.len(), offsets.len());
         }
     }
 }

@@ -7,6 +7,7 @@ use std::io::{Seek, Write};
 use super::super::excerpt::tests::{one_symbol, small_elf};
 use super::*;
 use crate::collect::{CgroupId, Comm, Nanos, Stack};
+use crate::process::Object;
 use crate::process::{Cgroup, Image, Mapping};
 use crate::window::{CutSample, Owner, ProfileKind};
 
