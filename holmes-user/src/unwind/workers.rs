@@ -197,8 +197,7 @@ fn finish(job: Job, compile: impl FnOnce(&Object, Limits) -> Compiled) -> Done {
     Done { ticket: job.ticket, compiled, took: began.elapsed() }
 }
 
-/// The place for what is known of functions from something else than frames, as of Go's: it goes to
-/// `compile_with_roots`.
+/// Makes the table of an object, whatever it is.
 fn compile_object(object: &Object, limits: Limits) -> Compiled {
     let unreadable = |why| Compiled {
         layout: Layout::default(),

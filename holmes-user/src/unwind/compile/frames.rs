@@ -89,8 +89,8 @@ pub(super) enum Kind {
     },
     /// It is where signal handlers return to.
     Signal,
-    /// Nothing calls it.
-    Root,
+    /// This holds everywhere in it.
+    Rule(Row),
 }
 
 impl Entry {

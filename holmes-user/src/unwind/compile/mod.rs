@@ -7,18 +7,17 @@
 //! Must not: map a file, or know where the table goes.
 
 mod frames;
+mod golang;
 mod layout;
 mod rules;
 mod table;
 mod trampolines;
 
-use std::ops::Range;
-
 use gimli::{DebugFrame, EhFrame, LittleEndian, UnwindSection};
 use holmes_common::unwind::{CfaKind, Row};
 use thiserror::Error;
 
-use self::frames::{Entry, Frames, Kind};
+use self::frames::{Frames, Kind};
 pub use self::layout::{Layout, Part};
 pub use self::table::Table;
 use self::table::{Builder, GAP};
@@ -35,9 +34,6 @@ const MAX_WORK_BYTES: u64 = 4 * MAX_SECTION_BYTES;
 /// Functions that lie so close are taken for neighbours: between them is padding to the next
 /// multiple of 16, which is never executed.
 const MAX_PADDING_BYTES: u64 = 16;
-
-/// Functions that nothing calls, as somebody else than a frame knows them: Go has five or six.
-const MAX_ROOTS: usize = 64;
 
 /// What a table may have at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,12 +113,6 @@ impl NoTable {
 
 /// Makes the table of an executable file.
 pub fn compile(bytes: Bytes<'_>, limits: Limits) -> Compiled {
-    compile_with_roots(bytes, &[], limits)
-}
-
-/// As [`compile`], for who knows functions that nothing calls and no frame describes: walks end
-/// there. Ranges of addresses as linked, in any order.
-pub fn compile_with_roots(bytes: Bytes<'_>, roots: &[Range<u64>], limits: Limits) -> Compiled {
     let elf = match Elf::read(bytes) {
         Ok(elf) => elf,
         Err(error) => {
@@ -137,27 +127,21 @@ pub fn compile_with_roots(bytes: Bytes<'_>, roots: &[Range<u64>], limits: Limits
             return Compiled { layout: Layout::default(), outcome };
         }
     };
-    let outcome = match table(bytes, &elf, &layout, roots, limits) {
+    let outcome = match table(bytes, &elf, &layout, limits) {
         Ok(table) => Outcome::Table(table),
         Err(reason) => Outcome::None(reason),
     };
     Compiled { layout, outcome }
 }
 
-fn table(
-    bytes: Bytes<'_>,
-    elf: &Elf,
-    layout: &Layout,
-    roots: &[Range<u64>],
-    limits: Limits,
-) -> Result<Table, NoTable> {
+fn table(bytes: Bytes<'_>, elf: &Elf, layout: &Layout, limits: Limits) -> Result<Table, NoTable> {
     let machine = rules::Machine::of(elf).ok_or(NoTable::Machine)?;
     let found = match frames::section(bytes, elf) {
-        // A static Go program: it has roots and a trampoline still.
+        // A static Go program: it has a table of its own.
         Err(NoTable::NoFrames) => frames::Section::default(),
         found => found?,
     };
-    let known = Known { bytes, elf, layout, machine, roots, limits };
+    let known = Known { bytes, elf, layout, machine, limits };
     let (data, bases) = (found.data.as_slice(), &found.bases);
     if found.is_debug_frame {
         let mut section = DebugFrame::new(data, LittleEndian);
@@ -178,7 +162,6 @@ struct Known<'a> {
     elf: &'a Elf,
     layout: &'a Layout,
     machine: rules::Machine,
-    roots: &'a [Range<u64>],
     limits: Limits,
 }
 
@@ -188,13 +171,7 @@ fn assemble<'a, S: UnwindSection<frames::Reader<'a>>>(
     known: &Known<'_>,
 ) -> Result<Table, NoTable> {
     let mut entries = std::mem::take(&mut frames.entries);
-    for root in known.roots.iter().take(MAX_ROOTS) {
-        if let Some(part) = known.layout.code(root.start) {
-            let (begin, end) = (root.start, root.end.min(part.end()));
-            entries.push(Entry { begin, end, kind: Kind::Root });
-        }
-    }
-    entries.sort_by_key(Entry::order);
+    golang::add(known, &mut entries)?;
     trampolines::add(known, &mut entries);
     if entries.is_empty() {
         return Err(NoTable::NoFrames);
@@ -214,7 +191,7 @@ fn assemble<'a, S: UnwindSection<frames::Reader<'a>>>(
         }
         match entry.kind {
             Kind::Signal => builder.push(begin, of(CfaKind::Signal))?,
-            Kind::Root => builder.push(begin, of(CfaKind::Stop))?,
+            Kind::Rule(row) => builder.push(begin, row)?,
             Kind::Frame { offset } => {
                 frames.rows(offset, |start, row| {
                     if start < entry.end { builder.push(start.max(begin), row) } else { Ok(()) }

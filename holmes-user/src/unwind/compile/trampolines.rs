@@ -166,7 +166,7 @@ fn matches<'a>(
 mod tests {
     use holmes_common::unwind::CfaKind;
 
-    use super::super::{Limits, NoTable, Outcome, Table, compile, compile_with_roots};
+    use super::super::{Limits, NoTable, Outcome, Table, compile};
     use super::*;
 
     const LINKED: u64 = 0x40_0000;
@@ -221,23 +221,12 @@ mod tests {
     }
 
     #[test]
-    fn walks_end_in_roots_that_somebody_else_knows() {
-        let bytes = elf(&[0x90; 4096]);
-        let roots = [LINKED + 1000..LINKED + 1100, 0..10, u64::MAX - 1..u64::MAX];
-        let compiled = compile_with_roots(Bytes::Memory(&bytes), &roots, Limits::default());
-        let Outcome::Table(table) = compiled.outcome else { panic!("no table") };
-        let kinds = [999, 1000, 1099, 1100].map(|at| kind_at(&table, LINKED + at));
-        let stop = CfaKind::Stop as u8;
-        assert_eq!(kinds, [0, stop, stop, 0]);
-    }
-
-    #[test]
     fn a_frame_that_begins_at_the_trampoline_takes_the_byte_before_it() {
         let bytes = elf(&[&[0x90; 100][..], X86_64[0], &[0x90; 100]].concat());
         let elf = crate::binary::Elf::read(Bytes::Memory(&bytes)).unwrap();
         let layout = Layout::new(&elf, Bytes::Memory(&bytes)).unwrap();
         let begin = LINKED + 120 + 100;
-        let before = Entry { begin: begin - 50, end: begin, kind: Kind::Root };
+        let before = Entry { begin: begin - 50, end: begin, kind: Kind::Rule(Default::default()) };
         let signal = Entry { begin, end: begin + 9, kind: Kind::Signal };
         let mut entries = [before, signal];
         begin_early(Bytes::Memory(&bytes), &layout, &X86_64, &mut entries);
