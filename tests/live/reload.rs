@@ -43,7 +43,7 @@ fn a_good_file_takes_effect_and_a_broken_one_does_not() -> anyhow::Result<()> {
     recorder.wait_for_warm_up();
     ensure!(recorder.log().iter().all(|line| !line.contains("[Holmes]")), "a rule fired");
 
-    write(&file, 30.0 / f64::from(u32::try_from(machine::cpus())?))?;
+    write(&file, 45.0 / f64::from(u32::try_from(machine::cpus())?))?;
     reload(&recorder, "reload")?;
     program.ask("spin", "spinning")?;
     recorder.wait_incident(1)?;

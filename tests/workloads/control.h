@@ -54,8 +54,8 @@ MERGED void answer(const char *line) {
 }
 
 // Waits at most `wait_ms` (-1: for ever) for a command. Returns 1 with the line in `line`, 0 when
-// there is none yet, -1 at the end of the input.
-static int next_command(char *line, size_t size, int wait_ms) {
+// there is none yet, -1 at the end of the input. Not every workload listens.
+__attribute__((unused)) static int next_command(char *line, size_t size, int wait_ms) {
     struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
     if (poll(&input, 1, wait_ms) <= 0) {
         return 0;

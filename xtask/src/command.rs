@@ -2,8 +2,9 @@
 //!
 //! Must not: know what the commands are for.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -113,7 +114,7 @@ pub fn tools() -> PathBuf {
 ///
 /// # Errors
 /// When one of them holds a `:`.
-pub fn path_with_tools() -> Result<std::ffi::OsString> {
+pub fn path_with_tools() -> Result<OsString> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path)
         .chain([workspace::cargo_home().join("bin"), tools().join("bin")]);
@@ -130,6 +131,33 @@ pub fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|meta| meta.uid() == 0)
 }
 
+/// Becomes this task again through sudo, with what it needs of the environment, and `more` of it.
+///
+/// # Errors
+/// When there is no sudo, or it cannot be started; else this does not return.
+pub fn become_root<S: AsRef<OsStr>>(
+    task: impl IntoIterator<Item = S>,
+    more: &[(&str, OsString)],
+) -> Result<()> {
+    if find("sudo").is_none() {
+        bail!("the kernel probes need root, and there is no sudo here; run it again as root");
+    }
+    eprintln!("The kernel probes need root: going on through sudo.");
+    let mut sudo = of("sudo", &["--", "env"]);
+    let own = [
+        ("PATH", path_with_tools()?),
+        ("CARGO_MANIFEST_DIR", workspace::root().join("xtask").into()),
+    ];
+    for (name, value) in own.iter().chain(more) {
+        let mut setting = OsString::from(format!("{name}="));
+        setting.push(value);
+        sudo.arg(setting);
+    }
+    let us = std::env::current_exe().context("cannot find this program")?;
+    let error = sudo.arg(us).args(task).exec();
+    bail!("cannot start sudo: {error}")
+}
+
 /// Whether `sudo` makes us root without asking for a password.
 pub fn sudo_without_password() -> bool {
     find("sudo").is_some()
@@ -140,6 +168,16 @@ pub fn sudo_without_password() -> bool {
             .stderr(Stdio::null())
             .status()
             .is_ok_and(|status| status.success())
+}
+
+/// A command that root runs: through `sudo` where we are somebody else.
+pub fn as_root(name: impl AsRef<OsStr>) -> Command {
+    if is_root() {
+        return Command::new(name);
+    }
+    let mut sudo = Command::new("sudo");
+    sudo.args(["-n", "--preserve-env", "--"]).arg(name);
+    sudo
 }
 
 /// Sends a signal (`TERM`, `INT`, `KILL`) to a process, or to a process group when `group`.

@@ -6,11 +6,17 @@
 //! - [`mod@test`]: everything this machine can test, and what it could not;
 //! - [`tidy`]: the rules about the sources that no compiler knows;
 //! - [`demo`]: a service that spikes, and the incident it leaves;
+//! - [`vm`]: the live tests on other kernels, in virtual machines;
+//! - [`mod@bench`]: the budgets of the recorder, measured beside each other;
 //! - [`install`]: finds or installs the tools that the tasks need;
-//! - [`command`] and [`workspace`]: child processes and the folders of the clone.
+//! - [`command`], [`child`] and [`cgroup`]: child processes, ended and removed whatever happens;
+//! - [`workspace`]: the folders of the clone.
 //!
 //! Must not: be needed to build the recorder. `cargo build` works without it.
 
+mod bench;
+mod cgroup;
+mod child;
 mod command;
 mod demo;
 mod ebpf;
@@ -18,6 +24,7 @@ mod install;
 mod run;
 mod test;
 mod tidy;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -44,8 +51,12 @@ enum Task {
     Test(test::Args),
     /// Check the rules about the sources that no compiler knows.
     Tidy,
+    /// Run the live tests on other kernels, in virtual machines.
+    Vm(vm::Args),
     /// Start a service that spikes, and show the incident.
     Demo(demo::Args),
+    /// Measure the recorder's budgets and show them as one table.
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -54,7 +65,9 @@ fn main() -> ExitCode {
         Task::Run(args) => run::run(&args),
         Task::Test(args) => test::run(&args),
         Task::Tidy => tidy::run(),
+        Task::Vm(args) => vm::run(&args),
         Task::Demo(args) => demo::run(&args),
+        Task::Bench(args) => bench::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -25,6 +25,10 @@ use crate::window::ProfileKind;
 /// Room for the window's ends beside the recording itself.
 const MARGIN: Duration = Duration::from_secs(10);
 
+/// Time for naming. A person waits for this file, and rather longer than in vain: what has no name
+/// here never gets one. On an ordinary machine a tenth of a second is enough.
+const NAMING: Duration = Duration::from_secs(20);
+
 /// Records for a while (or until it is interrupted), names the stacks and writes the file.
 ///
 /// # Errors
@@ -78,7 +82,7 @@ async fn record(settings: &RecordSettings) -> anyhow::Result<()> {
 
     let cut = flight.window().cut(ProfileKind::Cpu, &|_| true, from, to);
     let samples = flight.totals().samples_kept();
-    let (symbols, names) = symbolizer(&settings.names, None).name(&[&cut]);
+    let (symbols, names) = symbolizer(&settings.names, None).budget(NAMING).name(&[&cut]);
     let bytes = match settings.format {
         RecordFormat::Folded => profile::folded(&cut, &symbols).into_bytes(),
         RecordFormat::Pprof => {

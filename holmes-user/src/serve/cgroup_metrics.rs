@@ -4,7 +4,7 @@
 
 use prometheus::{GaugeVec, IntCounterVec, Opts, Registry};
 
-use super::metrics::raise;
+use super::families::raise;
 use super::snapshot::CgroupSnapshot;
 use super::top_cgroups::{TOTALS, TopCgroups, Totals};
 

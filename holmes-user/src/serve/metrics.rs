@@ -9,7 +9,6 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use holmes_common::counter::{Counter as Cause, Stream};
-use prometheus::core::Collector;
 use prometheus::{
     Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec,
     Opts, Registry, TextEncoder,
@@ -17,6 +16,7 @@ use prometheus::{
 
 use super::cgroup_metrics::CgroupMetrics;
 use super::error::ServeError;
+use super::families::{StreamFamilies, raise, register};
 use super::name_metrics::NameMetrics;
 use super::process_metrics::ProcessMetrics;
 use super::snapshot::{Counts, Snapshot, StreamTotals};
@@ -378,36 +378,4 @@ impl Families {
         }
         self.cgroups.update(&snapshot.cgroups);
     }
-}
-
-/// Taken, reported and lost of one kind of record.
-#[derive(Debug)]
-struct StreamFamilies {
-    taken: IntCounterVec,
-    reported: IntCounterVec,
-    lost: IntCounterVec,
-}
-
-impl StreamFamilies {
-    fn raise(&self, labels: &[&str], totals: &StreamTotals) {
-        raise(&self.taken.with_label_values(labels), totals.taken);
-        raise(&self.reported.with_label_values(labels), totals.reported);
-        for (cause, &total) in &totals.lost {
-            let labels = [labels, &[cause]].concat();
-            raise(&self.lost.with_label_values(&labels), total);
-        }
-    }
-}
-
-/// Brings a counter up to a total; never down.
-pub(super) fn raise(counter: &IntCounter, total: u64) {
-    counter.inc_by(total.saturating_sub(counter.get()));
-}
-
-fn register<C: Collector + Clone + 'static>(
-    registry: &Registry,
-    family: C,
-) -> prometheus::Result<C> {
-    registry.register(Box::new(family.clone()))?;
-    Ok(family)
 }

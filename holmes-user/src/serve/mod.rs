@@ -9,6 +9,7 @@
 
 mod cgroup_metrics;
 mod error;
+mod families;
 mod gather;
 mod metrics;
 mod name_metrics;

@@ -5,7 +5,7 @@
 
 use prometheus::{IntCounterVec, Opts, Registry};
 
-use super::metrics::raise;
+use super::families::raise;
 use super::snapshot::Snapshot;
 
 /// The families.

@@ -7,7 +7,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
@@ -43,6 +43,11 @@ impl Deadlines {
         let now = Instant::now();
         let half = self.debug.saturating_duration_since(now) / 2;
         Self { debug: self.debug.min(now + half), all: self.all }
+    }
+
+    /// The same, put off.
+    pub(super) fn later(self, by: Duration) -> Self {
+        Self { debug: self.debug + by, all: self.all + by }
     }
 }
 

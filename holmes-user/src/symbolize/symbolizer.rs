@@ -57,6 +57,13 @@ impl Symbolizer {
         Self::with_budget(DEFAULT_BUDGET)
     }
 
+    /// As [`Symbolizer::new`], with this much time for each incident.
+    #[must_use]
+    pub fn budget(mut self, budget: Duration) -> Self {
+        self.budget = budget;
+        self
+    }
+
     /// As [`Symbolizer::new`], with separate debug files from these folders.
     #[must_use]
     pub fn debug_dirs(mut self, folders: Vec<PathBuf>) -> Self {
@@ -173,9 +180,12 @@ impl Name for Symbolizer {
         // What only a running process has comes first, in a part of the time: such a file can be long.
         let part = Deadlines { all: deadlines.debug, ..deadlines };
         self.name_objects(jit, part, &mut out);
-        // Then the kernel: one bounded read, and in every incident.
+        // Then the kernel: one bounded read, and in every incident. Its time is not the files': a slow
+        // or busy CPU takes seconds to make that text, and the program's own names matter more than
+        // being in time.
+        let began = Instant::now();
         self.name_kernel(wanted.kernel, &mut out);
-        self.name_objects(files, deadlines, &mut out);
+        self.name_objects(files, deadlines.later(began.elapsed()), &mut out);
         self.helpers.end();
         (out.table, out.stats)
     }

@@ -6,49 +6,19 @@ use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::cgroup::Cgroup;
+use crate::cgroup::Cgroup;
+use crate::child::Ended;
 use crate::{command, workspace};
 
-/// How long a child may take to end after SIGTERM, before it is killed.
-const GRACE: Duration = Duration::from_secs(10);
-
-/// How often Ctrl-C and the end of a child are looked for.
+/// How often Ctrl-C is looked for.
 const POLL: Duration = Duration::from_millis(100);
-
-/// A child that is ended on drop.
-#[derive(Debug)]
-struct Ended(Child);
-
-impl Ended {
-    fn end(&mut self) {
-        let deadline = Instant::now() + GRACE;
-        let mut signal = "TERM";
-        while let Ok(None) = self.0.try_wait() {
-            command::signal(signal, self.0.id(), false);
-            // The recorder takes a second SIGTERM for impatience: ask once, then wait.
-            while let Ok(None) = self.0.try_wait() {
-                if Instant::now() > deadline {
-                    break;
-                }
-                std::thread::sleep(POLL);
-            }
-            signal = "KILL";
-        }
-    }
-}
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
 
 /// The running recorder.
 #[derive(Debug)]
@@ -78,7 +48,7 @@ impl Recorder {
                 let _ = sender.send(line);
             }
         });
-        Ok(Self { child: Ended(child), lines })
+        Ok(Self { child: Ended::new(child), lines })
     }
 
     /// Waits for a line of its log that holds this text, and gives the line.
@@ -97,7 +67,7 @@ impl Recorder {
                 Ok(line) if line.contains(text) => return Ok(line),
                 Ok(_) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
-                    let status = self.child.0.wait().context("cannot wait for the recorder")?;
+                    let status = self.child.wait().context("cannot wait for the recorder")?;
                     bail!("the recorder ended ({status}); its log above says why");
                 }
             }
@@ -144,6 +114,6 @@ impl Service {
         shell.args([steady, spike].map(|time| time.as_secs().to_string()));
         shell.args(cgroup.joins()).stdin(Stdio::null()).process_group(0);
         let child = shell.spawn().context("cannot start the service")?;
-        Ok(Self { _child: Ended(child) })
+        Ok(Self { _child: Ended::new(child) })
     }
 }

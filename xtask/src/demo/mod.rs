@@ -1,17 +1,14 @@
 //! `cargo xtask demo`: starts a service that spikes, in a cgroup of its own, and shows the incident
 //! that the recorder leaves. All that it prints about the incident is read from the disk.
 //!
-//! - [`cgroup`]: the service's cgroup;
 //! - [`children`]: the recorder and the service, ended whatever happens;
 //! - [`incident`]: shows an incident's folder.
 //!
 //! Must not: leave a process or a cgroup behind, also not after a failure or Ctrl-C.
 
-mod cgroup;
 mod children;
 mod incident;
 
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::cgroup::Cgroup;
 use crate::{command, workspace};
-use cgroup::Cgroup;
 use children::{Recorder, Service};
 
 /// Steady work before the spike: the rules' ten warm-up samples, and two more.
@@ -51,7 +48,7 @@ pub fn run(args: &Args) -> Result<()> {
         build(&folder, &service)?;
     }
     if !command::is_root() {
-        return become_root();
+        return command::become_root(["demo", "--built"], &[]);
     }
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
@@ -77,31 +74,11 @@ fn build(folder: &Path, service: &Path) -> Result<()> {
     command::run(&mut command::of_cargo(&arguments))
 }
 
-/// Starts this task again through sudo, with what it needs of the environment.
-fn become_root() -> Result<()> {
-    if command::find("sudo").is_none() {
-        bail!("the kernel probes need root, and there is no sudo here; run it again as root");
-    }
-    eprintln!("The kernel probes need root: going on through sudo.");
-    let mut sudo = command::of("sudo", &["--", "env"]);
-    for (name, value) in [
-        ("PATH", command::path_with_tools()?),
-        ("CARGO_MANIFEST_DIR", workspace::root().join("xtask").into()),
-    ] {
-        let mut setting = std::ffi::OsString::from(format!("{name}="));
-        setting.push(value);
-        sudo.arg(setting);
-    }
-    let us = std::env::current_exe().context("cannot find this program")?;
-    let error = sudo.arg(us).args(["demo", "--built"]).exec();
-    bail!("cannot start sudo: {error}")
-}
-
 /// Runs recorder and service until an incident is on disk, and gives its folder. Both are ended,
 /// and the cgroup removed, on the way out, whichever way that is.
 fn spike(service: &Path, incidents: &Path, interrupted: &AtomicBool) -> Result<PathBuf> {
     // Dropped in reverse: the service first, then the recorder, then the empty cgroup.
-    let cgroup = Cgroup::create()?;
+    let cgroup = Cgroup::create("demo")?;
     let mut recorder = Recorder::start(&recorder_arguments(&cgroup, incidents))?;
     println!("recorder: watches {}, and nothing else of this host\n", cgroup.path().display());
     recorder.wait_for("recording", PATIENCE, interrupted)?;

@@ -1,5 +1,5 @@
-//! The service's cgroup: one folder in every hierarchy that counts something, as container
-//! runtimes make them.
+//! A cgroup of our own: one folder in every hierarchy that counts something, as container runtimes
+//! make them.
 //!
 //! Must not: touch a cgroup that it did not make.
 
@@ -26,12 +26,12 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    /// Makes it.
+    /// Makes one for this purpose.
     ///
     /// # Errors
     /// When no hierarchy is mounted, or a folder cannot be made.
-    pub fn create() -> Result<Self> {
-        let name = format!("holmes-demo-{}", std::process::id());
+    pub fn create(purpose: &str) -> Result<Self> {
+        let name = format!("holmes-{purpose}-{}", std::process::id());
         let mut cgroup = Self { folders: Vec::new() };
         for hierarchy in hierarchies(Path::new(MOUNT)) {
             let folder = hierarchy.join(&name);
@@ -43,6 +43,32 @@ impl Cgroup {
             bail!("no cgroup hierarchy below {MOUNT}; mount one: mount -t cgroup2 none {MOUNT}");
         }
         Ok(cgroup)
+    }
+
+    /// Makes one inside, which must be dropped first.
+    ///
+    /// # Errors
+    /// When a folder cannot be made.
+    pub fn child(&self, name: &str) -> Result<Self> {
+        let mut child = Self { folders: Vec::new() };
+        for folder in self.folders.iter().map(|folder| folder.join(name)) {
+            std::fs::create_dir(&folder)
+                .with_context(|| format!("cannot make the cgroup {}", folder.display()))?;
+            child.folders.push(folder);
+        }
+        Ok(child)
+    }
+
+    /// Moves a process into it.
+    ///
+    /// # Errors
+    /// When the process has ended, or the kernel refuses.
+    pub fn admit(&self, pid: u32) -> Result<()> {
+        for join in self.joins() {
+            std::fs::write(&join, pid.to_string())
+                .with_context(|| format!("cannot move process {pid} by {}", join.display()))?;
+        }
+        Ok(())
     }
 
     /// The folder that the recorder is pointed at.
