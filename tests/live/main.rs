@@ -16,3 +16,4 @@ mod spike;
 mod targets;
 mod threads;
 mod triggers;
+mod verifier;

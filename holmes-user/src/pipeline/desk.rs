@@ -5,18 +5,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::sync::mpsc::{Receiver, channel};
 use tracing::error;
 
 use crate::capture::{Incident, MAX_PENDING};
+use crate::collect::clock;
 use crate::settings::NameSettings;
 use crate::store::{Filed, IncidentDesk, IncidentStore, ProbeOff};
 use crate::symbolize::debuginfod::{self, Debuginfod};
 
-/// What became of an incident, and how long that took.
+/// What became of an incident, and how long after its window's end.
 pub(super) struct Done {
     /// `None` if the desk broke down over it.
     pub(super) filed: Option<Filed>,
@@ -71,14 +72,15 @@ impl Desk {
                 };
                 let mut desk = new();
                 while let Ok(incident) = incidents.recv() {
-                    let began = Instant::now();
+                    let window_end = incident.end;
                     let filed = unless_it_panics(|| desk.file(&incident));
                     if filed.is_none() {
                         // It may be in the middle of anything.
                         desk = new();
                     }
                     // Nobody listens any more once the recorder leaves at once.
-                    let _ = out.blocking_send(Done { filed, took: began.elapsed() });
+                    let _ = out
+                        .blocking_send(Done { filed, took: clock::monotonic().since(window_end) });
                 }
             })
             .context("cannot start the thread that writes incidents")?;

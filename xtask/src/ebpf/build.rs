@@ -12,21 +12,27 @@ use super::strip;
 use super::toolchain::Toolchain;
 use crate::{command, workspace};
 
-/// Builds `holmes-ebpf` and gives the object, without debug information.
+/// The processors the probes are written for. Only the first has been tried; the others have to
+/// compile.
+pub const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
+
+/// Builds `holmes-ebpf` for a processor and gives the object, without debug information.
 ///
 /// # Errors
 /// When the architecture is not supported, or the compiler fails.
-pub fn build(toolchain: &Toolchain) -> Result<Vec<u8>> {
+pub fn build(toolchain: &Toolchain, arch: &str) -> Result<Vec<u8>> {
     let root = workspace::root();
     let source = root.join("holmes-ebpf");
-    let target = workspace::target().join("ebpf");
+    // The processor is a flag of the compiler: in one folder the builds would replace each other.
+    let folder = if arch == ARCHITECTURES[0] { "ebpf".to_owned() } else { format!("ebpf-{arch}") };
+    let target = workspace::target().join(folder);
     let mut cargo = Command::new(&toolchain.cargo);
     command::without_outer_cargo(&mut cargo)
         .current_dir(&source)
         // Debian's compiler is a stable one; it has the source that `-Z build-std` needs.
         .env("RUSTC_BOOTSTRAP", "1")
         .env("RUSTC", &toolchain.rustc)
-        .env("CARGO_ENCODED_RUSTFLAGS", flags(toolchain, &root)?)
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(toolchain, &root, arch)?)
         .args(["build", "--locked", "--release", "--bin", "holmes-probes"])
         .args(["--target", "bpfel-unknown-none", "-Z", "build-std=core"])
         .arg("--target-dir")
@@ -38,10 +44,9 @@ pub fn build(toolchain: &Toolchain) -> Result<Vec<u8>> {
 }
 
 /// The compiler's flags, separated as `CARGO_ENCODED_RUSTFLAGS` wants them.
-fn flags(toolchain: &Toolchain, root: &Path) -> Result<OsString> {
-    let arch = std::env::consts::ARCH;
-    if arch != "x86_64" {
-        bail!("the probes are built on and for x86_64 only so far; this machine is {arch}");
+fn flags(toolchain: &Toolchain, root: &Path, arch: &str) -> Result<OsString> {
+    if !ARCHITECTURES.contains(&arch) {
+        bail!("the probes are written for {}; not for {arch}", ARCHITECTURES.join(" and "));
     }
     let mut flags: Vec<OsString> = vec![
         format!("--cfg=bpf_target_arch=\"{arch}\"").into(),

@@ -53,7 +53,7 @@ pub fn run(args: &Args) -> Result<()> {
 /// When the build fails or the folder cannot be written.
 pub fn build_into(folder: &Path, toolchain: &Toolchain) -> Result<PathBuf> {
     println!("toolchain: {toolchain}");
-    let object = build::build(toolchain)?;
+    let object = build::build(toolchain, std::env::consts::ARCH)?;
     let made = Manifest {
         sources: manifest::sources_hash(&workspace::root())?,
         toolchain: toolchain.version.clone(),
@@ -78,7 +78,7 @@ pub fn manifest_toolchain() -> Option<String> {
 }
 
 /// Whether the committed object belongs to the sources, and, where its toolchain is here, whether it
-/// can be built again byte for byte.
+/// can be built again byte for byte. Also whether the probes compile for the other processors.
 ///
 /// # Errors
 /// When it is stale or cannot be built again.
@@ -97,7 +97,11 @@ pub fn check() -> Result<()> {
         }
     };
     println!("toolchain: {toolchain}");
-    let rebuilt = build::build(&toolchain)?;
+    let rebuilt = build::build(&toolchain, std::env::consts::ARCH)?;
+    for arch in build::ARCHITECTURES.into_iter().filter(|arch| *arch != std::env::consts::ARCH) {
+        let other = build::build(&toolchain, arch)?;
+        println!("compiles for {arch} as well ({} bytes)", other.len());
+    }
     if toolchain.version != committed.toolchain {
         println!(
             "it builds; bytes not compared: the committed object was made by {}",
