@@ -42,7 +42,20 @@ pub enum CfaKind {
     Unsupported = 9,
     /// By frame pointer, which may lead to another stack: Go's functions that switch stacks.
     FramePointerElsewhere = 10,
+    /// Another register + an offset: hand-written assembly that keeps its old stack pointer there.
+    /// Only the leaf's registers are known. [`Row::cfa_offset`] holds both, see
+    /// [`leaf_register`].
+    LeafRegister = 11,
 }
+
+/// A DWARF register number below 16, and an offset in units of [`CFA_UNIT`] below 4,096, as
+/// [`CfaKind::LeafRegister`] keeps them: the number in the lowest four bits.
+pub const fn leaf_register(register: u16, units: u16) -> u16 {
+    units << LEAF_REGISTER_BITS | register
+}
+
+/// Bits of [`Row::cfa_offset`] that [`CfaKind::LeafRegister`] keeps the register's number in.
+pub const LEAF_REGISTER_BITS: u32 = 4;
 
 /// Where the caller's frame pointer register is. The value of [`Row::bp_kind`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -227,6 +227,6 @@ fn tally(subject: &Subject, add_to: impl FnOnce(*mut CgroupTotals)) {
 fn send(ctx: &TracePointContext, subject: &Subject, kind: RecordKind, value: i64) -> u32 {
     let found = registers::entered();
     Report { stream: Stream::Memory, slot: Slot::Call, kind, flags: 0, value, aux: 0 }
-        .send_with_stacks(ctx.as_ptr(), subject, &chains::CALLS, &found, false);
+        .send_with_stacks(ctx.as_ptr(), subject, &chains::CALLS, &found, false, |_| {});
     0
 }

@@ -74,7 +74,7 @@ impl Report {
     }
 
     /// Sends the record with the user stack that begins at these registers, and `with_kernel` with
-    /// the kernel's. Does not return where that goes well; otherwise the record is lost, and
+    /// the kernel's; `keep` may keep more of the leaf for the walk. Does not return where that goes well; otherwise the record is lost, and
     /// counted.
     #[inline(always)]
     pub fn send_with_stacks(
@@ -84,6 +84,7 @@ impl Report {
         chain: &Chain,
         found: &Found,
         with_kernel: bool,
+        keep: impl FnOnce(&mut Walk),
     ) {
         let Some(scratch) = self.open(subject) else {
             return;
@@ -101,6 +102,7 @@ impl Report {
                 Found::Compat => WalkEnd::Compat,
                 Found::Registers(registers) if PROCESSES.get_ptr(subject.tgid).is_some() => {
                     scratch.walk.begin(registers, scratch.header.time_ns);
+                    keep(&mut scratch.walk);
                     program = STEP;
                     WalkEnd::NotWalked
                 }

@@ -53,7 +53,7 @@ pub fn task_newtask(ctx: RawTracePointContext) -> u32 {
         aux: u64::from(tgid) << 32 | u64::from(tid),
     };
     let found = registers::entered();
-    report.send_with_stacks(ctx.as_ptr(), &subject, &chains::TASKS, &found, false);
+    report.send_with_stacks(ctx.as_ptr(), &subject, &chains::TASKS, &found, false, |_| {});
     0
 }
 

@@ -10,10 +10,15 @@ mod lifecycle;
 mod losses;
 mod memory;
 mod metrics;
+mod processes;
 mod reload;
+#[cfg(target_arch = "x86_64")]
+mod runtimes;
 mod shares;
 mod spike;
 mod targets;
 mod threads;
 mod triggers;
+#[cfg(target_arch = "x86_64")]
+mod unwind;
 mod verifier;

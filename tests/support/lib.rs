@@ -8,17 +8,24 @@
 //! test threads. The recorder's output is printed when a [`recorder::Recorder`] is dropped: the
 //! test harness shows it with a test that failed.
 
+#[cfg(target_arch = "x86_64")]
+pub mod agreement;
 pub mod cgroup;
 pub mod command;
 pub mod confine;
 pub mod http;
+#[cfg(target_arch = "x86_64")]
+pub mod images;
 pub mod incident;
 pub mod machine;
 pub mod metrics;
 pub mod named_file;
+#[cfg(target_arch = "x86_64")]
+pub mod oracle;
 pub mod pprof_tool;
 pub mod profile_view;
 pub mod program;
 pub mod recorder;
+pub mod stack_copies;
 pub mod transcript;
 pub mod workload;

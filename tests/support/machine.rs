@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Held by a test that loads the CPUs or counts what happens on the host. Cargo runs one test
@@ -56,4 +57,14 @@ pub fn not_run(why: &str) -> anyhow::Result<()> {
     let mut file = fs::OpenOptions::new().create(true).append(true).open(&path)?;
     writeln!(file, "{test}: {why}")?;
     Ok(())
+}
+
+/// Where a program is that a test can do without, or `None` with that printed.
+pub fn installed(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let found = std::env::split_paths(&path).map(|dir| dir.join(program)).find(|it| it.is_file());
+    if found.is_none() {
+        eprintln!("not run: {program} is not installed");
+    }
+    found
 }

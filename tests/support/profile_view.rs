@@ -95,6 +95,31 @@ impl ProfileView {
         })
     }
 
+    /// The sum over the stacks that have a function for each of `names` in that order, the outermost
+    /// first.
+    ///
+    /// # Errors
+    /// As [`ProfileView::total`].
+    pub fn chain(&self, sample_type: &str, names: &[&str]) -> anyhow::Result<i64> {
+        self.sum(sample_type, |sample| {
+            let mut wanted = names.iter().peekable();
+            for function in self.functions(sample).iter().rev() {
+                wanted.next_if(|name| function.contains(**name));
+            }
+            wanted.peek().is_none()
+        })
+    }
+
+    /// [`ProfileView::chain`] as a share of everything, in percent.
+    ///
+    /// # Errors
+    /// As [`ProfileView::total`].
+    #[allow(clippy::cast_precision_loss)] // counts of a few seconds
+    pub fn chain_percent(&self, sample_type: &str, names: &[&str]) -> anyhow::Result<f64> {
+        let total = self.total(sample_type)?.max(1);
+        Ok(100.0 * self.chain(sample_type, names)? as f64 / total as f64)
+    }
+
     /// [`ProfileView::cumulative`] as a share of everything, in percent; 0 of an empty profile.
     ///
     /// # Errors

@@ -32,11 +32,34 @@ impl Workload {
     /// # Errors
     /// There is no C compiler, or it refuses.
     pub fn c(name: &str) -> anyhow::Result<Self> {
+        Self::compiled(name, "c", "cc", &["-fno-omit-frame-pointer"])
+    }
+
+    /// `tests/workloads/<name>.c` as distributions build: without frame pointers, functions of
+    /// libraries bound when they are first called.
+    ///
+    /// # Errors
+    /// As [`Workload::c`].
+    pub fn bare_c(name: &str) -> anyhow::Result<Self> {
+        Self::compiled(name, "bare", "cc", &["-fomit-frame-pointer", "-fno-builtin", "-Wl,-z,lazy"])
+    }
+
+    /// `tests/workloads/<name>.c` without frame pointers, by another compiler or with more options.
+    ///
+    /// # Errors
+    /// As [`Workload::c`].
+    pub fn compiled(
+        name: &str,
+        kind: &str,
+        compiler: &str,
+        options: &[&str],
+    ) -> anyhow::Result<Self> {
         let (source, control) = (source(&format!("{name}.c")), source("control.h"));
-        let program = built(&format!("{name}-c"), &[&source, &control], |out| {
-            let mut cc = Command::new("cc");
-            cc.args(["-std=gnu11", "-O2", "-g", "-fno-omit-frame-pointer"])
-                .args(["-Wall", "-Wextra", "-Werror", "-o"])
+        let program = built(&format!("{name}-{kind}"), &[&source, &control], |out| {
+            let mut cc = Command::new(compiler);
+            cc.args(["-std=gnu11", "-O2", "-g", "-pthread", "-Wall", "-Wextra", "-Werror"])
+                .args(options)
+                .arg("-o")
                 .args([out, &source]);
             cc
         })?;
@@ -57,6 +80,67 @@ impl Workload {
             rustc
         })?;
         Ok(Self::new(program, "spin_in_rust", "quiet_work_in_rust"))
+    }
+
+    /// `tests/workloads/spin.rs` as it is delivered: without frame pointers and without symbols.
+    ///
+    /// # Errors
+    /// As [`Workload::rust_spin`].
+    pub fn stripped_rust_spin() -> anyhow::Result<Self> {
+        let source = source("spin.rs");
+        let program = built("spin-rust-stripped", &[&source], |out| {
+            let mut rustc = Command::new("rustc");
+            rustc.args(["--edition=2024", "-O", "-C", "strip=symbols", "-o"]).args([out, &source]);
+            rustc
+        })?;
+        Ok(Self::new(program, "spin_in_rust", "quiet_work_in_rust"))
+    }
+
+    /// `tests/workloads/spin.go` without its symbol table and debug information.
+    ///
+    /// # Errors
+    /// As [`Workload::go_spin`].
+    pub fn stripped_go_spin() -> anyhow::Result<Self> {
+        let source = source("spin.go");
+        let program = built("spin-go-stripped", &[&source], |out| {
+            let mut go = Command::new("go");
+            go.args(["build", "-ldflags=-s -w", "-o"]).args([out, &source]);
+            go.env("GOFLAGS", "-mod=mod");
+            go
+        })?;
+        Ok(Self::new(program, "main.spinInGo", "main.quietWorkInGo"))
+    }
+
+    /// `tests/workloads/<name>.c` as a library that is loaded at run time.
+    ///
+    /// # Errors
+    /// As [`Workload::c`].
+    pub fn library(name: &str) -> anyhow::Result<PathBuf> {
+        let options = ["-fomit-frame-pointer", "-shared", "-fPIC"];
+        Ok(Self::compiled(name, "library", "cc", &options)?.program)
+    }
+
+    /// `tests/workloads/<file>` under an interpreter.
+    pub fn script(interpreter: PathBuf, options: &[&str], file: &str) -> Self {
+        let mut workload = Self::new(interpreter, "", "");
+        workload.arguments = options.iter().map(OsString::from).collect();
+        workload.arguments.push(source(file).into());
+        workload
+    }
+
+    /// The file that is run.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// The same from a copy of the file.
+    ///
+    /// # Errors
+    /// It cannot be copied.
+    pub fn copied_to(&self, path: &Path) -> anyhow::Result<Self> {
+        std::fs::copy(&self.program, path)
+            .with_context(|| format!("copying to {}", path.display()))?;
+        Ok(Self { program: path.to_owned(), ..self.clone() })
     }
 
     /// `tests/workloads/spin.go`; Go keeps frame pointers always.

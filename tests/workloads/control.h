@@ -24,8 +24,8 @@ MERGED uint64_t clock_ns(clockid_t clock) {
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-// Burns CPU time in the function it is merged into. The clock is read rarely: while libc or the
-// vDSO runs, a frame-pointer walk may miss the caller.
+// Burns CPU time in the function it is merged into. The clock is read rarely: the leaf is to be that
+// function, not libc's or the vDSO's.
 MERGED void burn_ns(uint64_t ns) {
     uint64_t end = clock_ns(CLOCK_MONOTONIC) + ns;
     do {

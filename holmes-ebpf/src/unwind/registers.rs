@@ -9,6 +9,7 @@ use aya_ebpf::{
     programs::PerfEventContext,
 };
 
+use super::walk::Walk;
 use crate::{
     filter::pointer,
     globals::{HAS_TASK_PT_REGS, OFFSETS},
@@ -28,6 +29,9 @@ pub struct Registers {
     /// return address.
     pub in_call: bool,
 }
+
+/// Registers that a rule can name, by DWARF number.
+pub const LEAF_REGISTERS: usize = 16;
 
 /// What is known of where a process was.
 #[derive(Clone, Copy)]
@@ -53,6 +57,13 @@ pub fn sampled(ctx: &PerfEventContext) -> Found {
 pub fn in_user_mode(ctx: &PerfEventContext) -> bool {
     // SAFETY: as in `sampled`.
     unsafe { arch::in_user_mode(&raw const (*ctx.ctx).regs) }
+}
+
+/// Keeps all registers of an interrupted process, for the rules that need more than the usual ones.
+#[inline(always)]
+pub fn keep(ctx: &PerfEventContext, walk: &mut Walk) {
+    // SAFETY: as in `sampled`.
+    walk.has_registers = unsafe { arch::keep(&raw const (*ctx.ctx).regs, &mut walk.registers) };
 }
 
 /// The registers with which the current process entered the kernel.
@@ -86,7 +97,7 @@ fn saved() -> Option<u64> {
 mod arch {
     use aya_ebpf::bindings::bpf_user_pt_regs_t;
 
-    use super::{Found, Registers};
+    use super::{Found, LEAF_REGISTERS, Registers};
 
     /// `THREAD_SIZE` of kernels before 5.15 without KASAN; the registers are at its very end.
     pub(super) const KERNEL_STACK_BYTES: u64 = 16 << 10;
@@ -126,6 +137,41 @@ mod arch {
         Some(Found::Registers(Registers { ip, sp, bp, link: 0, in_call: false }))
     }
 
+    /// Keeps them all; whether that was done.
+    ///
+    /// # Safety
+    /// `regs` must be the context's.
+    #[inline(always)]
+    pub(super) unsafe fn keep(
+        regs: *const bpf_user_pt_regs_t,
+        kept: &mut [u64; LEAF_REGISTERS],
+    ) -> bool {
+        // SAFETY: by the caller's promise. Field by field, as above; in the order of the System V
+        // ABI, AMD64 supplement, figure 3.36.
+        unsafe {
+            if !in_user_mode(regs) {
+                return false;
+            }
+            kept[0] = (*regs).rax;
+            kept[1] = (*regs).rdx;
+            kept[2] = (*regs).rcx;
+            kept[3] = (*regs).rbx;
+            kept[4] = (*regs).rsi;
+            kept[5] = (*regs).rdi;
+            kept[6] = (*regs).rbp;
+            kept[7] = (*regs).rsp;
+            kept[8] = (*regs).r8;
+            kept[9] = (*regs).r9;
+            kept[10] = (*regs).r10;
+            kept[11] = (*regs).r11;
+            kept[12] = (*regs).r12;
+            kept[13] = (*regs).r13;
+            kept[14] = (*regs).r14;
+            kept[15] = (*regs).r15;
+        }
+        true
+    }
+
     #[inline(always)]
     pub(super) fn at_entry(regs: &bpf_user_pt_regs_t) -> Found {
         if regs.cs & USER_MODE != USER_MODE {
@@ -144,7 +190,7 @@ mod arch {
 mod arch {
     use aya_ebpf::bindings::bpf_user_pt_regs_t;
 
-    use super::{Found, Registers};
+    use super::{Found, LEAF_REGISTERS, Registers};
 
     /// `THREAD_SIZE` with pages of 4 KiB. Not the whole story on arm64, where the registers are
     /// followed by more: kernels before 5.15 are not supported there.
@@ -183,6 +229,18 @@ mod arch {
         // SAFETY: as above.
         let (bp, link) = unsafe { ((*regs).regs[29], (*regs).regs[30]) };
         Some(Found::Registers(Registers { ip, sp, bp, link, in_call: false }))
+    }
+
+    /// Keeps nothing: no rule of this processor names another register.
+    ///
+    /// # Safety
+    /// None is needed.
+    #[inline(always)]
+    pub(super) unsafe fn keep(
+        _regs: *const bpf_user_pt_regs_t,
+        _kept: &mut [u64; LEAF_REGISTERS],
+    ) -> bool {
+        false
     }
 
     #[inline(always)]

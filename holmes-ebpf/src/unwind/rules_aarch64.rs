@@ -68,8 +68,10 @@ pub(super) fn caller(walk: &mut Walk, row: Row) -> Next {
 /// it may lead to another stack.
 #[inline(always)]
 fn by_frame_pointer(walk: &mut Walk, elsewhere: bool) -> Next {
+    let by_chain = walk.by_frame_pointer;
     walk.by_frame_pointer = true;
-    if walk.bp == 0 && !walk.bp_lost {
+    // A frame that was found otherwise need not have set the register: it may be anything.
+    if walk.bp == 0 && by_chain {
         // What the procedure call standard asks of the outermost frame.
         return Next::End(WalkEnd::Outermost);
     }

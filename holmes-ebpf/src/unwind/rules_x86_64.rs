@@ -5,9 +5,12 @@
 //!
 //! Layout of a signal's frame: `struct ucontext` of the kernel's `asm/ucontext.h`, `sigcontext.h`.
 
-use holmes_common::unwind::{BpKind, CFA_UNIT, CfaKind, Row, WalkEnd};
+use holmes_common::unwind::{BpKind, CFA_UNIT, CfaKind, LEAF_REGISTER_BITS, Row, WalkEnd};
 
-use super::walk::{Next, Walk, read, read_words};
+use super::{
+    registers::LEAF_REGISTERS,
+    walk::{Next, Walk, read, read_words},
+};
 
 /// Offset in `ucontext` of the saved rbp, the first of the words read; rsp and rip follow at 5 and 6.
 const CONTEXT_BP: u64 = 120;
@@ -53,6 +56,10 @@ pub(super) fn caller(walk: &mut Walk, row: Row) -> Next {
             Some(cfa) => cfa.wrapping_add(plus),
             None => return Next::End(WalkEnd::Unreadable),
         }
+    } else if kind == CfaKind::LeafRegister as u8 && walk.frames == 1 && walk.has_registers {
+        let register = row.cfa_offset as usize & (LEAF_REGISTERS - 1);
+        let units = u64::from(row.cfa_offset >> LEAF_REGISTER_BITS);
+        walk.registers[register].wrapping_add(units * CFA_UNIT)
     } else if kind == CfaKind::FramePointerElsewhere as u8 {
         return by_frame_pointer(walk, true);
     } else {
@@ -91,8 +98,10 @@ pub(super) fn caller(walk: &mut Walk, row: Row) -> Next {
 /// it may lead to another stack.
 #[inline(always)]
 fn by_frame_pointer(walk: &mut Walk, elsewhere: bool) -> Next {
+    let by_chain = walk.by_frame_pointer;
     walk.by_frame_pointer = true;
-    if walk.bp == 0 && !walk.bp_lost {
+    // A frame that was found otherwise need not have set the register: it may be anything.
+    if walk.bp == 0 && by_chain {
         // What the psABI asks of the outermost frame.
         return Next::End(WalkEnd::Outermost);
     }

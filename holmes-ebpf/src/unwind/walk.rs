@@ -7,7 +7,11 @@ use holmes_common::{
     unwind::WalkEnd,
 };
 
-use super::{Chain, FINISH, STEP, registers::Registers, rules, table};
+use super::{
+    Chain, FINISH, STEP,
+    registers::{LEAF_REGISTERS, Registers},
+    rules, table,
+};
 use crate::{
     maps::SCRATCH,
     record::Scratch,
@@ -25,6 +29,8 @@ pub struct Walk {
     pub bp: u64,
     /// Link register, on arm64 and only in the leaf.
     pub link: u64,
+    /// The leaf's registers by DWARF number, if `has_registers`.
+    pub registers: [u64; LEAF_REGISTERS],
     /// What `ip`, `sp` and `bp` were at the leaf.
     pub leaf: [u64; 3],
     /// First address of the mapping that the last frame was in.
@@ -53,6 +59,8 @@ pub struct Walk {
     pub bp_lost: bool,
     /// The current frame was found by frame pointer: if it is not code, they led nowhere.
     pub by_frame_pointer: bool,
+    /// `registers` are the leaf's.
+    pub has_registers: bool,
     /// The record is to have a kernel stack.
     pub with_kernel: bool,
     /// User space should come at once: it does not know the process yet.
@@ -76,6 +84,7 @@ impl Walk {
         self.interrupted = false;
         self.bp_lost = false;
         self.by_frame_pointer = false;
+        self.has_registers = false;
     }
 }
 
@@ -170,7 +179,9 @@ fn frame(scratch: &mut Scratch) -> Next {
             scratch.frames[0] = walk.ip;
             walk.frames = 1;
         }
-        return Next::End(if walk.by_frame_pointer {
+        return Next::End(if walk.by_frame_pointer && walk.table_wanted {
+            WalkEnd::NoTable
+        } else if walk.by_frame_pointer {
             WalkEnd::NoFramePointer
         } else {
             WalkEnd::Unmapped
@@ -188,7 +199,12 @@ fn frame(scratch: &mut Scratch) -> Next {
         scratch.header.flags |= flag::FRAME_POINTERS;
     }
     match next {
-        Next::End(WalkEnd::NoFramePointer) if walk.table_wanted => Next::End(WalkEnd::NoTable),
+        // Frame pointers that stood in for a table may have missed a caller, wherever they led to.
+        Next::End(WalkEnd::NoFramePointer | WalkEnd::Outermost)
+            if scratch.header.flags & flag::TABLE_WANTED != 0 =>
+        {
+            Next::End(WalkEnd::NoTable)
+        }
         next => next,
     }
 }

@@ -65,7 +65,7 @@ impl Copies {
             ip: copy.ip,
             sp: copy.sp,
             bp: copy.bp,
-            memory: copy.bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+            memory: hexadecimal(&copy.bytes),
         };
         let written =
             serde_json::to_string(&line).map_err(std::io::Error::other).and_then(|text| {
@@ -81,10 +81,33 @@ impl Copies {
     }
 }
 
+/// Two digits for each byte. By hand, because formatting byte after byte takes so long that the loop
+/// which drains the probes' records falls behind.
+fn hexadecimal(bytes: &[u8]) -> String {
+    const DIGITS: [char; 16] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    let mut text = String::with_capacity(2 * bytes.len());
+    for &byte in bytes {
+        text.push(DIGITS[usize::from(byte >> 4)]);
+        text.push(DIGITS[usize::from(byte & 15)]);
+    }
+    text
+}
+
 impl Drop for Copies {
     fn drop(&mut self) {
         if let Some(Err(error)) = self.file.as_mut().map(Write::flush) {
             error!("the last copies of stacks are not written: {error}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hexadecimal;
+
+    #[test]
+    fn a_byte_is_two_digits_the_high_one_first() {
+        assert_eq!(hexadecimal(&[0x00, 0x0f, 0xf0, 0xa5]), "000ff0a5");
     }
 }

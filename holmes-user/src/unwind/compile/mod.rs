@@ -17,11 +17,11 @@ use gimli::{DebugFrame, EhFrame, LittleEndian, UnwindSection};
 use holmes_common::unwind::{CfaKind, Row};
 use thiserror::Error;
 
-use self::frames::{Frames, Kind};
+use self::frames::{Entry, Frames, Kind};
 pub use self::layout::{Layout, Part};
 pub use self::table::Table;
 use self::table::{Builder, GAP};
-use crate::binary::{BinaryError, Bytes, Elf};
+use crate::binary::{BinaryError, Bytes, Elf, u64_at};
 
 /// Bytes of an `.eh_frame` section. Large ones: librustc_driver's has 9 MiB, a browser's 20.
 const MAX_SECTION_BYTES: u64 = 64 << 20;
@@ -34,6 +34,12 @@ const MAX_WORK_BYTES: u64 = 4 * MAX_SECTION_BYTES;
 /// Functions that lie so close are taken for neighbours: between them is padding to the next
 /// multiple of 16, which is never executed.
 const MAX_PADDING_BYTES: u64 = 16;
+
+/// `e_entry` in the file's header.
+const ENTRY_POINT: usize = 24;
+
+/// Code at a program's beginning, up to its first call: musl has 22 bytes on x86-64.
+const ENTRY_BYTES: u64 = 32;
 
 /// What a table may have at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,6 +179,7 @@ fn assemble<'a, S: UnwindSection<frames::Reader<'a>>>(
     let mut entries = std::mem::take(&mut frames.entries);
     golang::add(known, &mut entries)?;
     trampolines::add(known, &mut entries);
+    add_entry_point(known, &mut entries);
     if entries.is_empty() {
         return Err(NoTable::NoFrames);
     }
@@ -201,6 +208,23 @@ fn assemble<'a, S: UnwindSection<frames::Reader<'a>>>(
         covered = Some(entry.end);
     }
     builder.finish(covered.unwrap_or_default())
+}
+
+/// Where a program begins nothing has called it. glibc says so itself; musl and the dynamic loader
+/// do not.
+fn add_entry_point(known: &Known<'_>, entries: &mut Vec<Entry>) {
+    let begin = u64_at(&known.elf.header, ENTRY_POINT);
+    let Some(part) = known.layout.code(begin) else { return };
+    let after = entries.partition_point(|entry| entry.begin <= begin);
+    let covered = entries[..after].last().is_some_and(|before| begin < before.end);
+    // Without anything else there is no table, and none for this.
+    if covered || entries.is_empty() {
+        return;
+    }
+    let next = entries.get(after).map_or(u64::MAX, |next| next.begin);
+    let end = begin.saturating_add(ENTRY_BYTES).min(next).min(part.end());
+    let stop = Row { cfa_kind: CfaKind::Stop as u8, ..Row::default() };
+    entries.insert(after, Entry { begin, end, kind: Kind::Rule(stop) });
 }
 
 #[cfg(test)]

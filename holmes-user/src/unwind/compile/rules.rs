@@ -7,7 +7,7 @@
 //! [`BpKind::Lost`].
 
 use gimli::{CfaRule, Register, RegisterRule, UnwindSection, UnwindTableRow, Vendor};
-use holmes_common::unwind::{BpKind, CFA_UNIT, CfaKind, Row};
+use holmes_common::unwind::{BpKind, CFA_UNIT, CfaKind, LEAF_REGISTER_BITS, Row, leaf_register};
 
 use super::frames::{Reader, Storage};
 use crate::binary::{Elf, u16_at};
@@ -95,22 +95,30 @@ pub(super) fn row<'a, S: UnwindSection<Reader<'a>>>(
     }
     let cfa = match at.cfa() {
         CfaRule::RegisterAndOffset { register, offset } => {
-            let kind = if *register == machine.stack_pointer() {
-                Some(CfaKind::StackPointer)
+            let units = offset / CFA_UNIT as i64;
+            let whole = units * CFA_UNIT as i64 == *offset;
+            let units = u16::try_from(units).ok().filter(|_| whole);
+            if *register == machine.stack_pointer() {
+                units.map(|units| (CfaKind::StackPointer, units))
             } else if *register == machine.base_pointer() {
-                Some(CfaKind::BasePointer)
+                units.map(|units| (CfaKind::BasePointer, units))
             } else {
-                None
-            };
-            let words = offset / CFA_UNIT as i64;
-            let whole = words * CFA_UNIT as i64 == *offset;
-            kind.zip(u16::try_from(words).ok().filter(|_| whole))
+                units.and_then(|units| of_leaf(machine, *register, units))
+            }
         }
         CfaRule::Expression(bytes) => cfa_expression(machine, expression(bytes)),
     };
     let Some((cfa_kind, cfa_offset)) = cfa else { return of(CfaKind::Unsupported) };
     let (bp_kind, bp_offset) = bp;
     Row { pc_low: 0, cfa_kind: cfa_kind as u8, bp_kind: bp_kind as u8, cfa_offset, bp_offset }
+}
+
+/// The rule for a register that is known in a leaf only.
+fn of_leaf(machine: Machine, register: Register, units: u16) -> Option<(CfaKind, u16)> {
+    let fits = register.0 < 1 << LEAF_REGISTER_BITS && units < 1 << (16 - LEAF_REGISTER_BITS);
+    // The probes keep no others on arm64.
+    (machine == Machine::X86_64 && fits)
+        .then(|| (CfaKind::LeafRegister, leaf_register(register.0, units)))
 }
 
 /// Whether the return address is where a row implies it.
