@@ -51,3 +51,6 @@ pub mod serve;
 pub mod cli;
 
 pub mod pipeline;
+
+#[cfg(test)]
+mod fuzz_seeds_tests;

@@ -71,7 +71,8 @@ fn python_of_the_distribution() -> anyhow::Result<()> {
 fn node() -> anyhow::Result<()> {
     let Some(_machine) = machine::live()? else { return Ok(()) };
     let Some(node) = machine::installed("node") else { return Ok(()) };
-    let (_recorded, agreement) = of_script(&Workload::script(node, &[], "calls.js"), LARGE_SECONDS)?;
+    let (_recorded, agreement) =
+        of_script(&Workload::script(node, &[], "calls.js"), LARGE_SECONDS)?;
     expect_whole(&agreement)
 }
 

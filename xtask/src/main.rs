@@ -8,6 +8,7 @@
 //! - [`demo`]: a service that spikes, and the incident it leaves;
 //! - [`vm`]: the live tests on other kernels, in virtual machines;
 //! - [`mod@bench`]: the budgets of the recorder, measured beside each other;
+//! - [`fuzz`]: the parsers of hostile input, with inputs made up by libFuzzer;
 //! - [`install`]: finds or installs the tools that the tasks need;
 //! - [`command`], [`child`] and [`cgroup`]: child processes, ended and removed whatever happens;
 //! - [`workspace`]: the folders of the clone.
@@ -20,6 +21,7 @@ mod child;
 mod command;
 mod demo;
 mod ebpf;
+mod fuzz;
 mod install;
 mod run;
 mod test;
@@ -53,6 +55,8 @@ enum Task {
     Tidy,
     /// Run the live tests on other kernels, in virtual machines.
     Vm(vm::Args),
+    /// Build the fuzz targets and run them from their seeds.
+    Fuzz(fuzz::Args),
     /// Start a service that spikes, and show the incident.
     Demo(demo::Args),
     /// Measure the recorder's budgets and show them as one table.
@@ -66,6 +70,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::run(&args),
         Task::Tidy => tidy::run(),
         Task::Vm(args) => vm::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Demo(args) => demo::run(&args),
         Task::Bench(args) => bench::run(&args),
     };

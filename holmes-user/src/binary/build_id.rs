@@ -16,7 +16,7 @@ const MAX_SEGMENTS: usize = 64;
 const MAX_NOTE_BYTES: usize = 4096;
 
 /// Bytes of an id. SHA-1 has 20; longer ones are user-chosen, and become file names elsewhere.
-const MAX_ID_BYTES: usize = 64;
+pub(super) const MAX_ID_BYTES: usize = 64;
 
 const PT_NOTE: u32 = 4;
 const NT_GNU_BUILD_ID: u32 = 3;
@@ -30,7 +30,7 @@ pub fn build_id(file: &File) -> Option<String> {
 }
 
 /// As [`build_id`], over any source of bytes: `read(buffer, offset)` fills the buffer or fails.
-fn find(read: impl Fn(&mut [u8], u64) -> Option<()>) -> Option<String> {
+pub(super) fn find(read: impl Fn(&mut [u8], u64) -> Option<()>) -> Option<String> {
     let mut header = [0; EHDR_BYTES];
     read(&mut header, 0)?;
     // Magic, 64 bits, little endian.

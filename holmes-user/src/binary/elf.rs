@@ -12,9 +12,9 @@ const MAX_NAMES_BYTES: u64 = 1 << 20;
 /// Bytes kept of one section's name.
 const MAX_NAME_BYTES: usize = 64;
 /// Sections looked at. Linked files have about 40.
-const MAX_SECTIONS: usize = 1024;
+pub(super) const MAX_SECTIONS: usize = 1024;
 /// Loadable segments looked at; linkers make less than ten.
-const MAX_SEGMENTS: usize = 64;
+pub(super) const MAX_SEGMENTS: usize = 64;
 
 const EHDR: usize = 64;
 const PHDR: usize = 56;

@@ -9,6 +9,9 @@
 mod build_id;
 mod bytes;
 mod elf;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gopclntab;
 mod vdso;
 

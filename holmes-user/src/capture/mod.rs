@@ -11,6 +11,9 @@
 //! - `names`: the names found for an incident's addresses, as a recording keeps them;
 //! - `recording`: the file format for both.
 
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod incident;
 mod input;
 mod losses;

@@ -13,6 +13,9 @@
 mod arguments;
 mod config;
 mod file;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod layer;
 mod output;
 mod rule_text;

@@ -5,6 +5,9 @@
 pub mod clock;
 mod decode;
 mod drain;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod observation;
 
 pub use decode::{Malformed, decode};

@@ -5,7 +5,7 @@
 
 mod error;
 mod locate;
-mod mountinfo;
+pub(super) mod mountinfo;
 
 use std::fs::{self, File};
 use std::io::Read;

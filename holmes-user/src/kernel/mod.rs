@@ -9,6 +9,9 @@ pub mod cgroupfs;
 mod chains;
 mod error;
 pub mod features;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gauges;
 mod object;
 mod probes;

@@ -15,7 +15,7 @@ use super::objects::FileId;
 const MAX_MAPS_BYTES: u64 = 16 << 20;
 
 /// Executable mappings kept of one process. Browsers and JVMs have about a thousand.
-const MAX_MAPPINGS: usize = 16_384;
+pub(super) const MAX_MAPPINGS: usize = 16_384;
 
 /// The first address that a 32-bit process cannot have.
 const BEHIND_32_BITS: u64 = 1 << 32;

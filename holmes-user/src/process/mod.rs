@@ -8,6 +8,9 @@ mod attributor;
 pub(crate) mod cgroup_walk;
 mod cgroups;
 mod container;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod image;
 mod maps;
 mod objects;

@@ -6,6 +6,9 @@ mod about;
 mod file;
 mod folded;
 mod function;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod mappings;
 mod movers;
 mod pprof;

@@ -19,6 +19,9 @@ mod demangle;
 mod elf;
 mod excerpt;
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod golang;
 mod kallsyms;
 mod naming;

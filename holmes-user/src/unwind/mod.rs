@@ -10,6 +10,9 @@
 mod blocks;
 pub mod compile;
 mod executables;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod mappings;
 #[cfg(test)]
 mod memory;

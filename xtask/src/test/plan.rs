@@ -109,14 +109,19 @@ pub fn steps(quick: bool, prepared: &Preparation) -> Vec<Step> {
     let cargo = |arguments: &[&str]| prepared.cargo(arguments);
     let step =
         |name, commands| Step { name, action: Action::Commands { commands, limit: LIMIT_BUILD } };
-    let probes = workspace::root().join("holmes-ebpf/Cargo.toml");
-    let mut format_probes = cargo(&["fmt", "--check", "--manifest-path"]);
-    format_probes.arg(probes);
+    // Workspaces of their own.
+    let format = |manifest| {
+        let mut format = cargo(&["fmt", "--check", "--manifest-path"]);
+        format.arg(workspace::root().join(manifest));
+        format
+    };
+    let (format_probes, format_fuzz) =
+        (format("holmes-ebpf/Cargo.toml"), format("tests/fuzz/Cargo.toml"));
     let mut document = cargo(&["doc", "--workspace", "--no-deps"]);
     document.env("RUSTDOCFLAGS", "-Dwarnings");
 
     let mut steps = vec![
-        step("fmt", vec![cargo(&["fmt", "--all", "--check"]), format_probes]),
+        step("fmt", vec![cargo(&["fmt", "--all", "--check"]), format_probes, format_fuzz]),
         step(
             "clippy",
             vec![cargo(&[

@@ -172,7 +172,8 @@ fn scan(bytes: Bytes<'_>, elf: &Elf, pages: &mut Pages<'_>) -> Result<Option<Hea
     let mut scanned = 0;
     for segment in elf.segments.iter().filter(|segment| !segment.executable) {
         let end = (segment.offset + segment.size).min(size);
-        let mut at = segment.offset.next_multiple_of(ALIGNMENT);
+        // A segment may claim to begin anywhere; none that is in the file is too far for this.
+        let Some(mut at) = segment.offset.checked_next_multiple_of(ALIGNMENT) else { continue };
         while at < end && scanned < MAX_SCANNED {
             let chunk = bytes.read(at, (end - at).min(SCAN_CHUNK) as usize)?;
             for (index, word) in chunk.chunks_exact(ALIGNMENT as usize).enumerate() {

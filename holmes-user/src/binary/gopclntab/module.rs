@@ -124,7 +124,8 @@ fn pointers(bytes: Bytes<'_>, elf: &Elf, value: u64) -> Result<Vec<u64>, BinaryE
     let mut found = Vec::new();
     for segment in elf.segments.iter().rev().filter(|segment| !segment.executable) {
         let end = (segment.offset + segment.size).min(size);
-        let mut at = segment.offset.next_multiple_of(8);
+        // A segment may claim to begin anywhere; none that is in the file is too far for this.
+        let Some(mut at) = segment.offset.checked_next_multiple_of(8) else { continue };
         while at < end && scanned < MAX_SCANNED {
             let chunk = bytes.read(at, (end - at).min(CHUNK) as usize)?;
             for (index, word) in chunk.chunks_exact(8).enumerate() {

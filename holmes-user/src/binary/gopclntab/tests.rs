@@ -136,6 +136,18 @@ fn ask_all(bytes: &[u8]) {
     let _ = table.frame_rows(1000, |_| ());
 }
 
+/// Found by fuzzing: going to the next multiple of eight from there was an overflow.
+#[test]
+fn a_segment_at_the_end_of_all_offsets_does_no_harm() {
+    let mut bytes = file(Version::Go120);
+    let code = 64 + 8;
+    put(&mut bytes, code, &[u64::MAX - 3, TEXT, 0, 1], 8);
+    // Not executable, so that it is searched.
+    put(&mut bytes, 64 + 4, &[4], 4);
+    ask_all(&bytes);
+    assert!(table(&bytes).is_err(), "the table is found, and its text is no code");
+}
+
 #[test]
 fn each_layout_is_read() {
     for version in [Version::Go12, Version::Go116, Version::Go118, Version::Go120] {

@@ -29,7 +29,7 @@ pub(super) struct Header {
 pub(super) enum Line<'a> {
     /// The second line, and no other.
     Start(StartLine),
-    /// Defines the image of this number.
+    /// Defines the image of this number; a second one would be taken for the first.
     Image(Cow<'a, Image>),
     /// Defines the cgroup of this id, anew if it was defined before.
     Cgroup(Cow<'a, Cgroup>),

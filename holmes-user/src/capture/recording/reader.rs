@@ -87,6 +87,9 @@ pub enum Problem {
     /// More names than can be kept.
     #[error("there are more than {MAX_NAMES} names up to here")]
     TooManyNames,
+    /// An image of a number that is taken: numbers are given once, also to a changed image.
+    #[error("it defines image {0}, which a line before it has defined")]
+    SecondImage(u32),
     /// An image that no line defines.
     #[error("it refers to image {0}, which no line before it defines")]
     UnknownImage(u32),
@@ -227,6 +230,9 @@ impl<R: BufRead> Reader<R> {
             Line::Image(image) => {
                 let image = image.into_owned();
                 check_mappings(&image)?;
+                if self.images.contains_key(&image.number) {
+                    return Err(Problem::SecondImage(image.number));
+                }
                 define(&mut self.images, image.number, image)?;
                 return Ok(None);
             }

@@ -185,6 +185,9 @@ fn a_damaged_line_is_named() {
     check_refused(&with(&image(3, &mapping(9, 9))), "line 4: the mappings of image 3");
     let overlap = format!("{},{}", mapping(0, 9), mapping(8, 10));
     check_refused(&with(&image(3, &overlap)), "line 4: the mappings of image 3");
+    // Found by fuzzing: the writer takes it for the first one.
+    let twice = image(3, "") + &image(3, &mapping(8, 9));
+    check_refused(&with(&twice), "line 5: it defines image 3");
     let start = String::from_utf8(written(&[])).expect("text");
     let start = start.lines().nth(1).expect("the start");
     check_refused(&with(&format!("{start}\n")), "line 4: the recorder starts a second time");

@@ -20,7 +20,7 @@ use crate::signals::Signal;
 use holmes_common::limits::MAX_TARGETS;
 
 /// Problems told at once. A file with more is the wrong file.
-const MAX_PROBLEMS: usize = 20;
+pub(super) const MAX_PROBLEMS: usize = 20;
 
 /// Characters shown of a value that is wrong.
 const MAX_SHOWN: usize = 40;

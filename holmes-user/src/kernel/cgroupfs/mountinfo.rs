@@ -29,18 +29,18 @@ const CONTROLLERS: [(&str, &str); 15] = [
 ];
 
 /// The kernel's name of the v1 controller with this mount option.
-pub(super) fn subsystem(controller: &str) -> Option<&'static str> {
+pub(in crate::kernel) fn subsystem(controller: &str) -> Option<&'static str> {
     CONTROLLERS.iter().find(|(option, _)| *option == controller).map(|(_, name)| *name)
 }
 
 /// Place of a v1 controller in the order of preference.
-pub(super) fn rank(controller: &str) -> usize {
+pub(in crate::kernel) fn rank(controller: &str) -> usize {
     CONTROLLERS.iter().position(|(option, _)| *option == controller).unwrap_or(CONTROLLERS.len())
 }
 
 /// What a cgroup file system is mounted with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Flavour {
+pub(in crate::kernel) enum Flavour {
     /// cgroup v2.
     Unified,
     /// cgroup v1 with these controllers, the preferred one first; never empty.
@@ -51,17 +51,17 @@ pub(super) enum Flavour {
 
 /// One mounted cgroup file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct MountLine {
+pub(in crate::kernel) struct MountLine {
     /// Where.
-    pub(super) point: PathBuf,
+    pub(in crate::kernel) point: PathBuf,
     /// Which of its cgroups is seen at the mount point.
-    pub(super) root: String,
+    pub(in crate::kernel) root: String,
     /// What kind it is.
-    pub(super) flavour: Flavour,
+    pub(in crate::kernel) flavour: Flavour,
 }
 
 /// All cgroup file systems of a mountinfo text, in its order.
-pub(super) fn parse(text: &str) -> Vec<MountLine> {
+pub(in crate::kernel) fn parse(text: &str) -> Vec<MountLine> {
     text.lines().filter_map(parse_line).collect()
 }
 

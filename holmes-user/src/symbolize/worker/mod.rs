@@ -10,6 +10,9 @@
 //! Must not: trust the child. It has read hostile data.
 
 mod client;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub(super) mod fuzzing;
 mod limits;
 mod server;
 mod wire;

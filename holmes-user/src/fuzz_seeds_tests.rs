@@ -1,0 +1,48 @@
+//! Tries each seed of `tests/fuzz` at its door: what once broke a parser lies there, and the doors
+//! stay built without a fuzzer.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use crate::{binary, capture, cli, collect, kernel, process, profile, symbolize, unwind};
+
+/// A target's name, and its door.
+type Door = (&'static str, fn(&[u8]));
+
+/// All of them.
+const DOORS: [Door; 18] = [
+    ("btf", kernel::fuzzing::btf),
+    ("cgroup_path", process::fuzzing::cgroup_path),
+    ("compressed", symbolize::fuzzing::packed),
+    ("config", cli::fuzzing::configuration),
+    ("demangle", symbolize::fuzzing::mangled),
+    ("eh_frame", unwind::fuzzing::eh_frame),
+    ("elf", binary::fuzzing::elf),
+    ("gopclntab", binary::fuzzing::gopclntab),
+    ("kallsyms", symbolize::fuzzing::kernel_symbols),
+    ("maps", process::fuzzing::maps),
+    ("mountinfo", kernel::fuzzing::mount_table),
+    ("names", symbolize::fuzzing::names),
+    ("naming_reply", symbolize::fuzzing::reply),
+    ("naming_request", symbolize::fuzzing::request),
+    ("perf_map", symbolize::fuzzing::jit_symbols),
+    ("pprof", profile::fuzzing::pprof),
+    ("record", collect::fuzzing::record),
+    ("recording", capture::fuzzing::recording),
+];
+
+#[test]
+fn every_seed_is_survived() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/seeds");
+    let named = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name();
+    let folders: BTreeSet<_> = fs::read_dir(&folder).unwrap().map(named).collect();
+    assert_eq!(folders, DOORS.iter().map(|(name, _)| (*name).into()).collect());
+    for (name, door) in DOORS {
+        for seed in fs::read_dir(folder.join(name)).unwrap() {
+            let seed = seed.unwrap().path();
+            println!("{}", seed.display());
+            door(&fs::read(&seed).unwrap());
+        }
+    }
+}

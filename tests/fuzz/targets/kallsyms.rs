@@ -1,0 +1,5 @@
+//! The kernel's symbols.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| holmes_user::symbolize::fuzzing::kernel_symbols(data));
