@@ -12,16 +12,17 @@ pub const MAX_KERNEL_FRAMES: usize = 127;
 /// jumps is reached between 24 and 128.
 pub const FRAMES_PER_STEP: usize = 16;
 
-/// Steps of one walk: as many as the frames take. With the first and the last program this stays
-/// far below the kernel's 33 tail calls.
-pub const MAX_STEPS: usize = MAX_USER_FRAMES.div_ceil(FRAMES_PER_STEP);
+/// A walk is in as many steps as its frames take: with the first and the last program far below the
+/// kernel's 33 tail calls.
+const _: () = assert!(MAX_USER_FRAMES.div_ceil(FRAMES_PER_STEP) + 2 < 33);
 
 /// Bytes of a task's name, with the terminating NUL (`TASK_COMM_LEN`).
 pub const COMM_LEN: usize = 16;
 
 /// Default size of the ring buffer in bytes (a power of two). It is drained every
-/// [`DRAIN_INTERVAL_MS`] without wake-ups, so it must hold what one interval produces: 4 MiB is
-/// 64 busy CPUs at 49 Hz for 20 s, or 200 000 memory calls a second.
+/// [`DRAIN_INTERVAL_MS`], so it must hold what one interval produces: at 250 bytes a record 4 MiB is
+/// 64 busy CPUs at 49 Hz for 5 s, or 160 000 memory calls a second; stacks of 255 frames take eight
+/// times that.
 pub const DEFAULT_RING_BYTES: u32 = 4 << 20;
 
 /// The smallest ring buffer: one page, the kernel's own minimum.

@@ -6,7 +6,7 @@ use holmes_common::{counter::Stream, record::RecordKind};
 
 use crate::{
     filter::{Subject, subject},
-    maps::Slot,
+    maps::{PROCESSES, Slot},
     memory,
     record::Report,
     stats::{add, cgroup_totals},
@@ -22,6 +22,9 @@ pub fn sched_process_exec(ctx: RawTracePointContext) -> u32 {
         // SAFETY: the pointer comes from the map.
         unsafe { add(&raw mut (*totals).execs, 1) };
     }
+    // What user space knows of it was the program before: until it has looked again, walks are the
+    // kernel's. Not known is not an error.
+    let _ = PROCESSES.remove(subject.tgid);
     debug!(&ctx, "exec: pid {} in cgroup {}", subject.tgid, subject.cgroup_id);
     send(&subject, Slot::Exec, RecordKind::Exec);
     0

@@ -6,7 +6,7 @@
 //! - [`stats`]: counters by cause and the totals of each cgroup;
 //! - [`filter`]: whether the current task is the target's, decided before any stack is walked;
 //! - [`record`]: one record from header to ring buffer;
-//! - [`unwind`]: the user and the kernel stack; the seam where another unwinder goes in;
+//! - [`unwind`]: the user and the kernel stack, in a chain of programs;
 //! - one file per probe family: [`sample`], [`memory`], [`threads`], [`lifecycle`].
 //!
 //! Each program attaches on its own; none relies on another being there.

@@ -16,7 +16,11 @@ use holmes_common::{
     unwind::{Exe, Mapping, MappingKey, Page, Row},
 };
 
-use crate::{memory::Pending, record::Scratch, unwind::{CHAIN_LEN, copy::CopyRoom}};
+use crate::{
+    memory::Pending,
+    record::Scratch,
+    unwind::{CHAIN_LEN, copy::CopyRoom},
+};
 
 /// Records of all streams. Written by every probe, drained by user space every
 /// `DRAIN_INTERVAL_MS`. User space sets the size.

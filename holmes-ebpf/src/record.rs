@@ -30,13 +30,13 @@ use crate::{
 };
 
 /// User space drains the ring buffer by the clock: a wake-up for each record would cost more than
-/// the record.
+/// the record. The exception is [`WAKEUP`].
 const NO_WAKEUP: u64 = 1;
 
 /// `BPF_RB_FORCE_WAKEUP`: wake user space in any case.
 const WAKEUP: u64 = 2;
 
-/// A CPU wakes user space for unknown processes at most this often, in nanoseconds: there may be
+/// A chain wakes user space on a CPU for unknown processes at most this often, in nanoseconds: there may be
 /// some that cannot be known.
 const WAKE_INTERVAL: u64 = 20_000_000;
 
@@ -164,7 +164,10 @@ pub fn finish(ctx: *mut c_void, chain: &Chain) -> u32 {
     let frames = scratch.frames.as_mut_ptr();
     let end = scratch.header.walk_end;
     let mut user_frames = scratch.walk.frames as usize & MAX_USER_FRAMES;
-    if end == WalkEnd::UnknownProcess as u16 || end == WalkEnd::Compat as u16 {
+    let by_kernel = end == WalkEnd::UnknownProcess as u16
+        || end == WalkEnd::Compat as u16
+        || end == WalkEnd::NoRegisters as u16;
+    if by_kernel {
         // SAFETY: `frames` has room for far more than MAX_KERNEL_FRAMES.
         let walked = unsafe { frame_pointers(ctx, frames) };
         user_frames = walked.frames;
@@ -197,7 +200,11 @@ pub fn finish(ctx: *mut c_void, chain: &Chain) -> u32 {
     scratch.header.user_frames = user_frames as u16;
     scratch.header.kernel_frames = kernel_frames as u16;
 
-    if COPY_STACKS.load() != 0 && chain.slot as u32 == Slot::Sample as u32 && user_frames > 0 {
+    if COPY_STACKS.load() != 0
+        && chain.slot as u32 == Slot::Sample as u32
+        && !by_kernel
+        && user_frames > 0
+    {
         copy::send(&scratch.header, &scratch.walk);
     }
 

@@ -34,9 +34,16 @@ pub fn sample(ctx: PerfEventContext) -> u32 {
     // Code that runs in user space has no kernel stack: the walk would only find that out again.
     let with_kernel = !registers::in_user_mode(&ctx);
     let found = registers::sampled(&ctx);
-    report.send_with_stacks(ctx.as_ptr(), &subject, &chains::SAMPLES, &found, with_kernel, |walk| {
-        registers::keep(&ctx, walk);
-    });
+    report.send_with_stacks(
+        ctx.as_ptr(),
+        &subject,
+        &chains::SAMPLES,
+        &found,
+        with_kernel,
+        |walk| {
+            registers::keep(&ctx, walk);
+        },
+    );
     // Here only if it was lost.
     if let Some(totals) = totals {
         // SAFETY: the pointer comes from the map.

@@ -142,7 +142,7 @@ fn an_exec_in_the_same_process_is_walked_and_named() -> anyhow::Result<()> {
     let Some(_machine) = machine::live()? else { return Ok(()) };
     let mut command = Command::new("sh");
     let script =
-        "echo ready; read go; i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; exec \"$0\"";
+        "echo ready; read go; i=0; while [ $i -lt 40000 ]; do i=$((i+1)); done; exec \"$0\"";
     command.args(["-c", script]).arg(Workload::bare_c("spin")?.program()).stdin(Stdio::piped());
     let mut program = Program::spawn(command)?;
     program.hear("ready")?;

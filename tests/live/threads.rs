@@ -18,7 +18,8 @@ fn a_thousand_threads_from_one_function() -> anyhow::Result<()> {
     let cgroup = TestCgroup::new()?;
     let mut program = Program::start(&Workload::bare_c("threads")?, Some(&cgroup))?;
     let rule = "threads=min:100,diff:25,abs:500,max:0,cooldown:1m";
-    let recorder = Setup::only_rule(rule).cgroup(&cgroup).start()?;
+    // The rule fires when some of them are there; an emulated CPU takes seconds for the rest.
+    let recorder = Setup::only_rule(rule).replace("--after", "5s").cgroup(&cgroup).start()?;
     // A process that has done nothing under the recorder is unknown to it: the tables that its
     // stacks are walked with come after the first event.
     program.ask(&format!("create {FIRST}"), "created")?;

@@ -34,7 +34,7 @@ pub enum Silence {
     NoRule,
     /// The rule needs a register that is in no copy.
     OtherRegister,
-    /// [`MOST_FRAMES`].
+    /// `MOST_FRAMES`.
     Limit,
 }
 

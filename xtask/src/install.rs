@@ -15,7 +15,7 @@ use crate::ebpf::toolchain::{self, BPF_LINKER_VERSION};
 const CARGO_DENY_VERSION: &str = "0.20.2";
 
 /// A command and the Debian package that has it.
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 12] = [
     ("cc", "gcc"),
     ("c++", "g++"),
     ("go", "golang-go"),
@@ -25,6 +25,9 @@ const PACKAGES: [(&str, &str); 9] = [
     ("nm", "binutils"),
     ("setpriv", "util-linux"),
     ("git", "git"),
+    ("musl-gcc", "musl-tools"),
+    ("openssl", "openssl"),
+    ("perf", "linux-perf"),
 ];
 
 /// Debian's compiler for the probes, and what bpf-linker links with.

@@ -13,8 +13,13 @@ const SEARCH_STEPS: u32 = PAGE_BITS + 1;
 const KEY_BITS: u32 = 32 + 64;
 
 /// A row that says: by frame pointer.
-const BY_FRAME_POINTER: Row =
-    Row { pc_low: 0, cfa_kind: CfaKind::FramePointer as u8, bp_kind: 0, cfa_offset: 0, bp_offset: 0 };
+const BY_FRAME_POINTER: Row = Row {
+    pc_low: 0,
+    cfa_kind: CfaKind::FramePointer as u8,
+    bp_kind: 0,
+    cfa_offset: 0,
+    bp_offset: 0,
+};
 
 /// Makes the mapping that `pc` lies in the walk's current one. Whether there is one.
 #[inline(always)]

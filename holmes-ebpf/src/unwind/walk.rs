@@ -12,11 +12,7 @@ use super::{
     registers::{LEAF_REGISTERS, Registers},
     rules, table,
 };
-use crate::{
-    maps::SCRATCH,
-    record::Scratch,
-    stats::count,
-};
+use crate::{maps::SCRATCH, record::Scratch, stats::count};
 
 /// A walk under way.
 #[repr(C)]

@@ -1,4 +1,4 @@
-//! Empties the ring buffer, by the clock: the probes wake nobody.
+//! Empties the ring buffer: by the clock, and when the probes ring because a process is new to them.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

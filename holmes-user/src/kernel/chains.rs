@@ -22,8 +22,8 @@ const FINISH: u32 = 1;
 /// Loads and joins the programs of each chain. Returns the arrays, which must be kept: the kernel
 /// empties an array that nobody holds.
 ///
-/// A chain whose programs the kernel refuses stays empty, and is said to be; the records of its
-/// probes are lost, and counted.
+/// A chain whose last program the kernel refuses stays empty, which is said; the records of its
+/// probes are lost, and counted (`no_chain`).
 ///
 /// # Errors
 /// The object has no such array.
@@ -40,15 +40,11 @@ fn join_one(
     let map = ebpf.take_map(name).ok_or(KernelError::NoMap(name))?;
     let wrap = |source| KernelError::Map { name, source };
     let mut array = ProgramArray::try_from(map).map_err(wrap)?;
-    let finish = load(ebpf, finish);
+    let Some(finish) = load(ebpf, finish) else { return Ok(array) };
+    array.set(FINISH, &finish, 0).map_err(wrap)?;
     // Where the kernel refuses the unwinder, what comes behind it stands in: records without
     // stacks are better than none.
-    let step = load(ebpf, step).or_else(|| finish.as_ref().and_then(|fd| fd.try_clone().ok()));
-    for (index, program) in [(STEP, step), (FINISH, finish)] {
-        if let Some(program) = program {
-            array.set(index, &program, 0).map_err(wrap)?;
-        }
-    }
+    array.set(STEP, load(ebpf, step).as_ref().unwrap_or(&finish), 0).map_err(wrap)?;
     Ok(array)
 }
 

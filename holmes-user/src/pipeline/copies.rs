@@ -3,9 +3,9 @@
 //!
 //! The file holds whatever a process has on its stacks: it is for its owner alone.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use anyhow::Context;
@@ -46,7 +46,13 @@ impl Copies {
         let file = path.map(|path| {
             let mut options = OpenOptions::new();
             options.write(true).create(true).truncate(true).mode(0o600);
-            options.open(path).map(BufWriter::new).with_context(|| {
+            options.custom_flags(libc::O_NOFOLLOW);
+            let open = options.open(path).and_then(|file| {
+                // It may have been there already.
+                file.set_permissions(Permissions::from_mode(0o600))?;
+                Ok(BufWriter::new(file))
+            });
+            open.with_context(|| {
                 format!("cannot create {}: choose another --stack-copies", path.display())
             })
         });

@@ -234,7 +234,10 @@ impl ProcessTable {
                 match &known.image {
                     // Nothing new: whoever has the old image need not tell the two apart.
                     Some(old) if is_same(old, &read) => {
-                        known.patience = (known.patience * 2).min(MAX_PATIENCE);
+                        // A young process is read often, and that says nothing of it later.
+                        if now.since(known.since) >= YOUNG {
+                            known.patience = (known.patience * 2).min(MAX_PATIENCE);
+                        }
                     }
                     _ => {
                         known.patience = REREAD_INTERVAL;
@@ -253,6 +256,8 @@ impl ProcessTable {
         let (process, lines) =
             [&leader, &thread].into_iter().find_map(|process| Some((process, lines(process)?)))?;
         let start_time = start_time(&leader).unwrap_or(0);
+        // Asked for once: it opens a file of the process's.
+        let mut anonymous = None;
         let mappings = lines
             .into_iter()
             .map(|Line { start, end, mut offset, backing }| {
@@ -261,7 +266,10 @@ impl ProcessTable {
                     Backing::Anonymous => {
                         // The kernel says 0 for all of them: they would be one.
                         offset = start;
-                        self.objects.anonymous((tgid, start_time), process)
+                        let objects = &mut self.objects;
+                        let one = anonymous
+                            .get_or_insert_with(|| objects.anonymous((tgid, start_time), process));
+                        Arc::clone(one)
                     }
                     Backing::File(id, path) => {
                         self.objects.file(id, &MappedAt { process, start, end, path: &path })

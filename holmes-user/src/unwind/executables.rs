@@ -310,9 +310,10 @@ impl Executables {
         let seconds = |time: Nanos| time.0 >> 30; // As in `Exe::last_used`.
         let oldest = seconds(now.minus(KEEP));
         let mut victims = Vec::new();
-        for (&number, slot) in &self.slots {
+        let present = self.slots.iter().filter(|(_, slot)| slot.state == State::Present);
+        for (&number, slot) in present {
             let used = u64::from(maps.read_exe(number).last_used).max(seconds(slot.published_at));
-            if slot.state == State::Present && used < oldest {
+            if used < oldest {
                 victims.push((used, number));
             }
         }

@@ -20,6 +20,10 @@ use crate::process::Image;
 /// have ended.
 const KEEP_ENDED: Duration = Duration::from_secs(5);
 
+/// Entries of one process: an eighth of what there is. Browsers and JVMs map a thousand pieces of code,
+/// and one that maps without end must not take the others' place.
+const MAX_ENTRIES_OF_ONE: usize = MAX_MAPPING_ENTRIES as usize / 8;
+
 /// A process that found no room is tried again after this.
 const RETRY: Duration = Duration::from_secs(10);
 
@@ -120,7 +124,8 @@ impl Mappings {
         }
         let added = || wanted.iter().filter(|one| !has(&old, one));
         let needed = added().map(Installed::entries).sum();
-        let has_room = self.make_room(needed, now, executables, maps);
+        let all: usize = wanted.iter().map(Installed::entries).sum();
+        let has_room = all <= MAX_ENTRIES_OF_ONE && self.make_room(needed, now, executables, maps);
         let full = self.entries + needed;
         let fits = has_room
             && added().try_for_each(|one| self.put_in(tgid, one, maps)).is_ok()

@@ -68,6 +68,8 @@ impl Unwinder {
         let (tgid, now) = (observation.tgid, observation.time);
         match observation.what {
             What::Exec => self.execed(tgid, now),
+            // Whoever had its number before is gone.
+            What::NewProcess { tgid } => self.execed(tgid, now),
             What::Exit if observation.tid == tgid => self.exited(tgid, now),
             _ => {}
         }

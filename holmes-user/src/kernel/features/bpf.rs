@@ -11,8 +11,8 @@ use crate::kernel::capabilities::{Held, MEMLOCK_FREE};
 use crate::kernel::release::Release;
 use caps::Capability;
 
-/// Ring buffers, and `CAP_BPF`.
-const RING_BUFFER: Release = Release::new(5, 8);
+/// Ring buffers came with 5.8; tail calls from programs that have functions of their own with 5.10.
+const OLDEST: Release = Release::new(5, 10);
 
 /// `bpf_task_pt_regs`: the user registers of any task.
 const TASK_PT_REGS: Release = Release::new(5, 15);
@@ -43,16 +43,14 @@ pub(super) fn findings(
 fn kernel(release: Option<Release>) -> Finding {
     let enables = "everything";
     match release {
-        Some(release) if release >= RING_BUFFER => {
-            Finding::ok("kernel", enables, format!("{release}"))
-        }
+        Some(release) if release >= OLDEST => Finding::ok("kernel", enables, format!("{release}")),
         // Some distributions carry BPF back into 4.18: what counts is whether it can be used.
         Some(release) => Finding::degraded(
             "kernel",
             enables,
-            format!("{release} is older than {RING_BUFFER}; only what was carried back works"),
+            format!("{release} is older than {OLDEST}; only what was carried back works"),
         )
-        .fix("use a kernel of 5.8 or later"),
+        .fix("use a kernel of 5.10 or later"),
         None => Finding::degraded("kernel", enables, "release unknown: /proc is not readable")
             .fix("mount -t proc proc /proc"),
     }
@@ -99,8 +97,8 @@ fn ring_buffer(release: Option<Release>, answers: &Answers) -> Finding {
         Err(number) => {
             let reason = std::io::Error::from_raw_os_error(number);
             let finding = Finding::missing(name, enables, reason.to_string()).essential();
-            if release.is_some_and(|release| release < RING_BUFFER) {
-                finding.fix("use a kernel of 5.8 or later")
+            if release.is_some_and(|release| release < OLDEST) {
+                finding.fix("use a kernel of 5.10 or later")
             } else {
                 finding.fix("see `bpf system call`")
             }
@@ -159,8 +157,8 @@ fn pt_regs(release: Option<Release>) -> Finding {
     let (name, enables) = ("bpf_task_pt_regs", "user registers of any task");
     match release {
         Some(release) if release < TASK_PT_REGS => {
-            Finding::degraded(name, enables, format!("{release} is older than {TASK_PT_REGS}"))
-                .fix("use a kernel of 5.15 or later")
+            let instead = "found at the end of the kernel stack instead";
+            Finding::ok(name, enables, format!("{release} is older than {TASK_PT_REGS}; {instead}"))
         }
         Some(_) => Finding::ok(name, enables, format!("since {TASK_PT_REGS}")),
         None => Finding::degraded(name, enables, "release unknown"),

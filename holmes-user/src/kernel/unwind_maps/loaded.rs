@@ -3,7 +3,7 @@
 use aya::Pod;
 use aya::maps::lpm_trie::Key;
 use aya::maps::{HashMap, LpmTrie, Map, MapData, MapError};
-use holmes_common::unwind::{Exe, Mapping, Page, Row};
+use holmes_common::unwind::{Exe, Mapping, Page, Row, exe_state};
 use tracing::warn;
 
 use super::array::ArrayMemory;
@@ -95,7 +95,10 @@ impl UnwindMaps for LoadedUnwindMaps {
     fn write_exe(&mut self, number: u32, exe: Exe) {
         // One that was in use a moment ago must not look as if it never was.
         let last_used = self.exes.read(number).map_or(0, |exe| exe.last_used);
-        let written = self.exes.write(number, &[Exe { last_used, ..exe }]);
+        let exe = Exe { last_used, ..exe };
+        // Twice: the first has no pages that a walk could take for the others' place.
+        let hidden = Exe { pages: 0, state: exe_state::ABSENT, ..exe };
+        let written = [hidden, exe].into_iter().try_for_each(|exe| self.exes.write(number, &[exe]));
         self.warn("executables", written);
     }
 

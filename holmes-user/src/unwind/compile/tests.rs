@@ -83,7 +83,8 @@ fn agrees(
     if is(CfaKind::Unsupported) {
         let other = !matches!(ra, Some(RegisterRule::Offset(-8)));
         let register = matches!(said.cfa(), CfaRule::RegisterAndOffset { register, offset }
-            if (![6, 7].contains(&register.0) && *offset < 0) || u16::try_from(*offset).is_err());
+            if (![6, 7].contains(&register.0) && !(0..8 << 12).contains(offset))
+                || u16::try_from(*offset / 8).is_err());
         let expression = matches!(said.cfa(), CfaRule::Expression(_));
         assert!(other || register || expression, "{}", context());
         return;

@@ -2,12 +2,17 @@
 
 use super::*;
 
-/// As many mappings as half of the trie holds, in the shape that takes most entries.
+/// As many mappings as one process may have, in the shape that takes most entries: an eighth of what
+/// the trie holds.
 fn huge(number: u32, tgid: u32) -> Arc<Image> {
+    of_entries(number, tgid, u64::from(MAX_MAPPING_ENTRIES) / 8)
+}
+
+fn of_entries(number: u32, tgid: u32, entries: u64) -> Arc<Image> {
     let size = 1_u64 << 36;
     let one = |index: u64| anonymous(index * size + 0x1000, (index + 1) * size - 0x1000);
     let each = 2 * 23;
-    image(number, tgid, 1, (0..u64::from(MAX_MAPPING_ENTRIES) / 2 / each).map(one).collect())
+    image(number, tgid, 1, (0..entries / each).map(one).collect())
 }
 
 #[test]
@@ -15,34 +20,48 @@ fn a_process_that_finds_no_room_is_left_out_whole() {
     let maps = MemoryMaps::new(1000, 10, 64);
     let mut unwinder = unwinder(&maps);
     let now = Nanos::from_secs(1);
-    for tgid in [10, 11, 12] {
+    for tgid in 10..=18 {
         unwinder.seen(tgid, &huge(tgid, tgid), now);
     }
-    assert_eq!(maps.find(12, 0x1000), Found::UnknownProcess);
-    assert!(maps.inner().trie.keys().all(|&(tgid, ..)| tgid != 12));
+    assert_eq!(maps.find(18, 0x1000), Found::UnknownProcess);
+    assert!(maps.inner().trie.keys().all(|&(tgid, ..)| tgid != 18));
     let stats = unwinder.stats();
-    assert_eq!((stats.processes, stats.processes_refused), (2, 1));
+    assert_eq!((stats.processes, stats.processes_refused), (8, 1));
     assert_eq!(stats.mapping_entries as usize, maps.inner().trie.len());
     // Not tried again for each observation, but after a while; what has ended makes room.
-    unwinder.seen(12, &huge(12, 12), now);
+    unwinder.seen(18, &huge(18, 18), now);
     assert_eq!(unwinder.stats().processes_refused, 1);
     unwinder.exited(10, Nanos::from_secs(11));
-    unwinder.seen(12, &huge(12, 12), Nanos::from_secs(12));
-    assert_eq!(maps.find(12, 0x1000), Found::NoFrames);
+    unwinder.seen(18, &huge(18, 18), Nanos::from_secs(12));
+    assert_eq!(maps.find(18, 0x1000), Found::NoFrames);
     assert_eq!(maps.find(10, 0x1000), Found::UnknownProcess);
     assert_eq!(unwinder.stats().mapping_entries as usize, maps.inner().trie.len());
+}
+
+#[test]
+fn one_process_cannot_take_the_others_room() {
+    let maps = MemoryMaps::new(1000, 10, 64);
+    let mut unwinder = unwinder(&maps);
+    let greedy = of_entries(1, 10, u64::from(MAX_MAPPING_ENTRIES) / 4);
+    unwinder.seen(10, &greedy, Nanos::from_secs(1));
+    assert_eq!((unwinder.stats().processes, unwinder.stats().mapping_entries), (0, 0));
+    assert_eq!(unwinder.stats().processes_refused, 1);
+    unwinder.seen(11, &huge(11, 11), Nanos::from_secs(1));
+    assert_eq!(maps.find(11, 0x1000), Found::NoFrames);
 }
 
 #[test]
 fn where_room_is_short_a_process_that_was_not_seen_for_long_goes() {
     let maps = MemoryMaps::new(1000, 10, 64);
     let mut unwinder = unwinder(&maps);
-    for tgid in [10, 11] {
+    for tgid in 10..18 {
         unwinder.seen(tgid, &huge(tgid, tgid), Nanos::from_secs(1));
     }
-    unwinder.seen(10, &huge(10, 10), Nanos::from_secs(50));
-    unwinder.seen(12, &huge(12, 12), Nanos::from_secs(62));
-    let found = [10, 11, 12].map(|tgid| maps.find(tgid, 0x1000));
+    for tgid in (10..18).filter(|tgid| *tgid != 11) {
+        unwinder.seen(tgid, &huge(tgid, tgid), Nanos::from_secs(50));
+    }
+    unwinder.seen(18, &huge(18, 18), Nanos::from_secs(62));
+    let found = [10, 11, 18].map(|tgid| maps.find(tgid, 0x1000));
     assert_eq!(found, [Found::NoFrames, Found::UnknownProcess, Found::NoFrames]);
 }
 
