@@ -7,8 +7,8 @@ use crate::collect::{Nanos, What};
 use crate::rules::{Rule, RuleSet};
 use crate::settings::WindowSettings;
 use crate::signals::{Reading, Signal, SignalFrame, Target};
-use crate::window::ProfileKind;
 use crate::window::testing::{PERIOD_NS, Process};
+use crate::window::{ProfileKind, pair};
 
 /// The recorder starts this long after the clock's zero, at this wall-clock time.
 const START_S: u64 = 1_000;
@@ -187,10 +187,10 @@ fn a_manual_incident_has_every_profile_and_ends_its_base_at_the_trigger() {
     );
     let times = [incident.start, incident.onset, incident.trigger, incident.end];
     assert_eq!(times.map(after_start), [0, 15, 15, 20], "not before the start, cut at the end");
-    assert_eq!(cut(incident, "mmap").totals(), [20, 20 * 4096]);
-    assert_eq!(cut(incident, "mmap.base").totals(), [15, 15 * 4096]);
-    assert_eq!(cut(incident, "threads").totals(), [20, 20]);
-    assert_eq!(cut(incident, "threads.base").totals(), [15, 15]);
+    assert_eq!(cut(incident, "mmap").totals(), pair([20, 20 * 4096]));
+    assert_eq!(cut(incident, "mmap.base").totals(), pair([15, 15 * 4096]));
+    assert_eq!(cut(incident, "threads").totals(), pair([20, 20]));
+    assert_eq!(cut(incident, "threads.base").totals(), pair([15, 15]));
 }
 
 #[test]

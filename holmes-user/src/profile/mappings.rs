@@ -217,7 +217,7 @@ mod tests {
     use crate::collect::{Comm, Nanos, Stack};
     use crate::process::{Cgroup, Mapping};
     use crate::symbolize::frames;
-    use crate::window::{CutSample, Owner, ProfileKind};
+    use crate::window::{CutSample, Owner, ProfileKind, pair};
 
     /// A process with JIT code in these mappings, seen near the first address of the last.
     fn sample(number: u32, mappings: &[(u64, u64)]) -> CutSample {
@@ -247,7 +247,7 @@ mod tests {
             recorder: false,
         };
         let stack = Stack { user, kernel: [].into() };
-        CutSample { owner: Arc::new(owner), stack: Arc::new(stack), values: [1, 1] }
+        CutSample { owner: Arc::new(owner), stack: Arc::new(stack), values: pair([1, 1]) }
     }
 
     #[test]

@@ -29,7 +29,8 @@ pub fn encode(cut: &Cut, symbols: &SymbolTable, about: &About) -> Profile {
     };
     // The format's rule: the first string is empty.
     encoder.strings.id("");
-    let sample_type = cut.kind.sample_types().map(|types| encoder.value_type(types)).to_vec();
+    let sample_type =
+        cut.kind.sample_types().iter().map(|&types| encoder.value_type(types)).collect();
     let sample = encoder.samples(cut);
     let mapping = encoder.mappings();
     let (period_type, period) = period(cut.kind, about);
@@ -109,7 +110,8 @@ impl Encoder<'_> {
                 }
                 None => {
                     known.insert((location_id.clone(), label.clone()), samples.len());
-                    samples.push(Sample { location_id, value: sample.values.to_vec(), label });
+                    let value = cut.kind.values(&sample.values).to_vec();
+                    samples.push(Sample { location_id, value, label });
                 }
             }
         }

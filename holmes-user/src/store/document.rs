@@ -207,13 +207,14 @@ impl FileSummary {
         let kind = cut.cut.kind;
         let sample_types = kind
             .sample_types()
-            .map(|(kind, unit)| SampleType { kind: kind.to_owned(), unit: unit.to_owned() });
+            .iter()
+            .map(|&(kind, unit)| SampleType { kind: kind.to_owned(), unit: unit.to_owned() });
         Self(FileDocument {
             name: name.to_owned(),
             kind: kind.stem().to_owned(),
             base: cut.stem.ends_with(".base"),
-            sample_types: sample_types.into(),
-            totals: cut.cut.totals().into(),
+            sample_types: sample_types.collect(),
+            totals: kind.values(&cut.cut.totals()).to_vec(),
             samples,
             bytes,
         })

@@ -65,7 +65,7 @@ mod tests {
     use super::*;
     use crate::collect::{Comm, Stack};
     use crate::process::{Cgroup, Image, Mapping, ObjectKind};
-    use crate::window::Owner;
+    use crate::window::{Owner, pair};
 
     #[test]
     fn leaves_are_exact_and_callers_one_byte_earlier() {
@@ -97,7 +97,7 @@ mod tests {
                 user: [0x1010, 0x1020, 0x2000, 0x9000].into(),
                 kernel: [0xffff_0010, 0xffff_0020].into(),
             }),
-            values: [1, 1],
+            values: pair([1, 1]),
         };
         let places: Vec<Place> = frames(&sample).map(|frame| frame.place).collect();
         assert_eq!(

@@ -6,7 +6,7 @@ use std::mem::size_of;
 
 use rustc_hash::FxHashMap;
 
-use super::cut::{Owner, ProfileKind};
+use super::cut::{Owner, ProfileKind, sum};
 use super::intern::{Interned, table_bytes};
 use crate::collect::Stack;
 
@@ -55,9 +55,4 @@ impl Bucket {
     pub(super) fn bytes(&self) -> usize {
         size_of::<Self>() + table_bytes::<(CellKey, [i64; 2])>(self.cells.capacity())
     }
-}
-
-/// The sum of two pairs of values; at the type's ends it stays there.
-pub(super) fn sum(left: [i64; 2], right: [i64; 2]) -> [i64; 2] {
-    [left[0].saturating_add(right[0]), left[1].saturating_add(right[1])]
 }

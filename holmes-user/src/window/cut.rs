@@ -7,6 +7,17 @@ use serde::{Deserialize, Serialize};
 use crate::collect::{Comm, Nanos, Stack};
 use crate::process::{Cgroup, Image};
 
+/// Values that a sample has at the most, whatever its kind.
+pub const MAX_VALUES: usize = 4;
+
+/// The values of a sample, in the order of [`ProfileKind::sample_types`]; 0 behind those.
+pub type Values = [i64; MAX_VALUES];
+
+/// The values of a kind that has two.
+pub const fn pair([first, second]: [i64; 2]) -> Values {
+    [first, second, 0, 0]
+}
+
 /// A profile that is made of observations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -29,13 +40,18 @@ impl ProfileKind {
         }
     }
 
-    /// Type and unit of its two values, as pprof names them.
-    pub const fn sample_types(self) -> [(&'static str, &'static str); 2] {
+    /// Type and unit of its values, as pprof names them; at most [`MAX_VALUES`].
+    pub const fn sample_types(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Cpu => [("samples", "count"), ("cpu", "nanoseconds")],
-            Self::Mmap => [("calls", "count"), ("mapped", "bytes")],
-            Self::Threads => [("created", "count"), ("alive", "count")],
+            Self::Cpu => &[("samples", "count"), ("cpu", "nanoseconds")],
+            Self::Mmap => &[("calls", "count"), ("mapped", "bytes")],
+            Self::Threads => &[("created", "count"), ("alive", "count")],
         }
+    }
+
+    /// The values of a sample that this kind has.
+    pub fn values(self, values: &Values) -> &[i64] {
+        &values[..self.sample_types().len()]
     }
 }
 
@@ -61,8 +77,8 @@ pub struct CutSample {
     pub owner: Arc<Owner>,
     /// Where.
     pub stack: Arc<Stack>,
-    /// The two values of [`ProfileKind::sample_types`].
-    pub values: [i64; 2],
+    /// Its values.
+    pub values: Values,
 }
 
 /// The samples of one kind in a span of time.
@@ -79,10 +95,13 @@ pub struct Cut {
 }
 
 impl Cut {
-    /// The sum of both values over all samples.
-    pub fn totals(&self) -> [i64; 2] {
-        self.samples.iter().fold([0, 0], |sum, sample| {
-            [sum[0].saturating_add(sample.values[0]), sum[1].saturating_add(sample.values[1])]
-        })
+    /// The sum of each value over all samples.
+    pub fn totals(&self) -> Values {
+        self.samples.iter().fold(Values::default(), |total, sample| sum(total, sample.values))
     }
+}
+
+/// The sums of values of one kind; at the type's ends they stay there.
+pub(super) fn sum<const COUNT: usize>(left: [i64; COUNT], right: [i64; COUNT]) -> [i64; COUNT] {
+    std::array::from_fn(|at| left[at].saturating_add(right[at]))
 }

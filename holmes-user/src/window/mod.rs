@@ -26,7 +26,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use cut::{Cut, CutSample, Owner, ProfileKind};
+pub use cut::{Cut, CutSample, MAX_VALUES, Owner, ProfileKind, Values, pair};
 pub use ring::{MAX_SPAN_SECONDS, Window};
 pub use sample::Fate;
 pub use stats::WindowStats;

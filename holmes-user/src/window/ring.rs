@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use holmes_common::record::flag;
 
-use super::bucket::{Bucket, CellKey, sum};
-use super::cut::{Cut, CutSample, Owner, ProfileKind};
+use super::bucket::{Bucket, CellKey};
+use super::cut::{Cut, CutSample, Owner, ProfileKind, Values, pair, sum};
 use super::intern::{Interned, Interner};
 use super::owner::Owners;
 use super::sample::{Fate, sample};
@@ -332,16 +332,16 @@ impl Window {
         end: Nanos,
     ) -> Cut {
         let (first, behind) = seconds(from, onset);
-        let mut values: HashMap<(&Interned<Owner>, &Interned<Stack>), [i64; 2]> = HashMap::new();
+        let mut values: HashMap<(&Interned<Owner>, &Interned<Stack>), Values> = HashMap::new();
         let mut add = |owner, stack, more| {
-            let entry = values.entry((owner, stack)).or_insert([0, 0]);
+            let entry = values.entry((owner, stack)).or_default();
             *entry = sum(*entry, more);
         };
         if first < behind {
             for bucket in self.buckets.range(first..behind).map(|(_, bucket)| bucket) {
                 for (key, more) in bucket.cells(kind) {
                     if wanted(key.owner.value()) {
-                        add(&key.owner, &key.stack, more);
+                        add(&key.owner, &key.stack, pair(more));
                     }
                 }
             }
@@ -349,7 +349,7 @@ impl Window {
         if kind == ProfileKind::Threads {
             for site in self.ledger.alive(start_of(behind), start_of(seconds(onset, end).1)) {
                 if wanted(site.owner.value()) {
-                    add(&site.owner, &site.stack, [0, 1]);
+                    add(&site.owner, &site.stack, pair([0, 1]));
                 }
             }
         }

@@ -30,7 +30,9 @@ fn seconds(from: u64, to: u64) -> (Nanos, Nanos) {
 fn samples(cut: &Cut) -> Vec<(u32, u64, [i64; 2])> {
     cut.samples
         .iter()
-        .map(|sample| (sample.owner.tgid, sample.stack.user[0], sample.values))
+        .map(|sample| {
+            (sample.owner.tgid, sample.stack.user[0], [sample.values[0], sample.values[1]])
+        })
         .collect()
 }
 
@@ -299,7 +301,7 @@ proptest! {
                 let same = whole.samples.iter().find(|it| {
                     it.owner == sample.owner && it.stack == sample.stack
                 });
-                let values = same.map_or([0, 0], |same| same.values);
+                let values = same.map_or(Values::default(), |same| same.values);
                 prop_assert!(sample.values[0] <= values[0] && sample.values[1] <= values[1]);
             }
         }

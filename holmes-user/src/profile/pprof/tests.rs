@@ -8,7 +8,7 @@ use super::super::testing::{APP, LIBC, Made, cut_strategy, images, made, owner};
 use super::super::{decode, validate, write_gz};
 use super::*;
 use crate::collect::{Nanos, Stack};
-use crate::window::CutSample;
+use crate::window::{CutSample, pair};
 
 fn about() -> About {
     let comments = vec!["target: host".to_owned()];
@@ -98,7 +98,7 @@ fn one_library_at_two_addresses_is_one_location() {
             user: [LIBC + shift + 0x10, APP + shift + 0x21].into(),
             kernel: [].into(),
         }),
-        values: [1, 1],
+        values: pair([1, 1]),
     };
     let samples = vec![sample(first, 0), sample(second, shift)];
     let (from, to) = (Nanos(0), Nanos(1));
@@ -119,7 +119,7 @@ fn the_hottest_program_comes_first() {
     let sample = |image, count| CutSample {
         owner: owner(10, "app", Some(image), false),
         stack: std::sync::Arc::new(Stack { user: [APP + 1].into(), kernel: [].into() }),
-        values: [count, count],
+        values: pair([count, count]),
     };
     for (counts, first) in [([1, 2], "/srv/other"), ([2, 1], "/srv/app")] {
         let samples = vec![
@@ -141,7 +141,7 @@ proptest! {
         let totals = [0, 1].map(|index| -> i64 {
             profile.sample.iter().map(|sample| sample.value[index]).sum()
         });
-        prop_assert_eq!(totals, made.cut.totals());
+        prop_assert_eq!(pair(totals), made.cut.totals());
         let packed = write_gz(&profile);
         prop_assert_eq!(&packed, &write_gz(&encode(&made.cut, &made.symbols, &about())));
         prop_assert_eq!(decode(&packed).unwrap(), profile);
