@@ -10,10 +10,14 @@ use crate::unwind::WalkEnd;
 pub enum Stream {
     /// CPU samples.
     Samples,
-    /// mmap, munmap, brk and mremap.
+    /// mmap, brk and mremap that gained address space.
     Memory,
-    /// Task creation, exec and exit.
+    /// Task creation, exec and exit, and who is killed for memory.
     Tasks,
+    /// Page faults.
+    Faults,
+    /// Memory given back or moved, in which faults had been sampled.
+    Releases,
 }
 
 macro_rules! counters {
@@ -60,6 +64,23 @@ counters! {
     TasksNoScratch = "tasks_no_scratch",
     /// Task records lost because the program that continues them could not be called.
     TasksNoChain = "tasks_no_chain",
+    /// Page faults of the target that were chosen as samples.
+    FaultsTaken = "faults_taken",
+    /// Fault samples lost because the ring buffer was full.
+    FaultsRingFull = "faults_ring_full",
+    /// Fault samples lost because the probe had no scratch memory.
+    FaultsNoScratch = "faults_no_scratch",
+    /// Fault samples lost because the program that continues them could not be called.
+    FaultsNoChain = "faults_no_chain",
+    /// Times that the target gave back or moved memory in which faults had been sampled.
+    ReleasesTaken = "releases_taken",
+    /// Such records lost because the ring buffer was full: what was given back counts as in use
+    /// until the next look at the process's pages.
+    ReleasesRingFull = "releases_ring_full",
+    /// Such records lost because the probe had no scratch memory.
+    ReleasesNoScratch = "releases_no_scratch",
+    /// Such records lost between two programs: they have no chain, so none.
+    ReleasesNoChain = "releases_no_chain",
     /// Records without a user stack.
     WalkNotWalked = "walk_not_walked",
     /// User stacks that are whole.
@@ -118,7 +139,8 @@ const _: () = assert!(Counter::WalkCompat as usize == Counter::of_walk(WalkEnd::
 
 impl Stream {
     /// Every stream.
-    pub const ALL: [Self; 3] = [Self::Samples, Self::Memory, Self::Tasks];
+    pub const ALL: [Self; 5] =
+        [Self::Samples, Self::Memory, Self::Tasks, Self::Faults, Self::Releases];
 
     /// The name used in metrics and incidents.
     pub const fn name(self) -> &'static str {
@@ -126,6 +148,8 @@ impl Stream {
             Self::Samples => "samples",
             Self::Memory => "memory",
             Self::Tasks => "tasks",
+            Self::Faults => "faults",
+            Self::Releases => "releases",
         }
     }
 
@@ -135,6 +159,8 @@ impl Stream {
             Self::Samples => Counter::SamplesTaken,
             Self::Memory => Counter::MemoryTaken,
             Self::Tasks => Counter::TasksTaken,
+            Self::Faults => Counter::FaultsTaken,
+            Self::Releases => Counter::ReleasesTaken,
         }
     }
 
@@ -144,6 +170,8 @@ impl Stream {
             Self::Samples => Counter::SamplesRingFull,
             Self::Memory => Counter::MemoryRingFull,
             Self::Tasks => Counter::TasksRingFull,
+            Self::Faults => Counter::FaultsRingFull,
+            Self::Releases => Counter::ReleasesRingFull,
         }
     }
 
@@ -153,6 +181,8 @@ impl Stream {
             Self::Samples => Counter::SamplesNoChain,
             Self::Memory => Counter::MemoryNoChain,
             Self::Tasks => Counter::TasksNoChain,
+            Self::Faults => Counter::FaultsNoChain,
+            Self::Releases => Counter::ReleasesNoChain,
         }
     }
 
@@ -162,6 +192,8 @@ impl Stream {
             Self::Samples => Counter::SamplesNoScratch,
             Self::Memory => Counter::MemoryNoScratch,
             Self::Tasks => Counter::TasksNoScratch,
+            Self::Faults => Counter::FaultsNoScratch,
+            Self::Releases => Counter::ReleasesNoScratch,
         }
     }
 }

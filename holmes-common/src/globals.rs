@@ -54,6 +54,12 @@ pub struct Offsets {
     pub task_stack: u32,
     /// `task_struct.cgroups`: the task's `css_set`.
     pub task_cgroups: u32,
+    /// `task_struct.signal`: what the threads of a process share.
+    pub task_signal: u32,
+    /// `signal_struct.live`: threads of the process that have not ended.
+    pub signal_live: u32,
+    /// The number of anonymous pages in `mm_struct.rss_stat`, a word.
+    pub mm_anon_pages: u32,
     /// `mm_struct.brk`: the end of the heap.
     pub mm_brk: u32,
     /// `mm_struct.total_vm`: mapped pages.
@@ -80,6 +86,9 @@ impl Offsets {
         task_mm: NO_OFFSET,
         task_stack: NO_OFFSET,
         task_cgroups: NO_OFFSET,
+        task_signal: NO_OFFSET,
+        signal_live: NO_OFFSET,
+        mm_anon_pages: NO_OFFSET,
         mm_brk: NO_OFFSET,
         mm_total_vm: NO_OFFSET,
         css_set_subsys: NO_OFFSET,
@@ -91,4 +100,4 @@ impl Offsets {
     };
 }
 
-const _: () = assert!(size_of::<Offsets>() == 13 * 4, "Offsets has padding");
+const _: () = assert!(size_of::<Offsets>() == 16 * 4, "Offsets has padding");

@@ -67,3 +67,40 @@ pub const MAX_MAPPING_ENTRIES: u32 = 1 << 18;
 
 /// Processes whose mappings are known to the probes.
 pub const MAX_PROCESSES: u32 = 1 << 15;
+
+/// Page faults that one run of the fault probe stands for. The kernel's own work for such an event
+/// costs about a tenth of a fault, so not every fault can have one; a huge page is one fault for 2 MiB,
+/// so that it must not be many. A prime: a program that touches memory in a fixed pattern does not
+/// keep step with it.
+pub const FAULT_PERIOD: u64 = 5;
+
+/// Bytes of memory that one fault sample stands for on average, unless the user says otherwise: what
+/// Go's own heap profile has.
+pub const DEFAULT_FAULT_INTERVAL: u64 = 512 << 10;
+
+/// Processes whose page counts the fault probe remembers. One that is forgotten has its next run weighed
+/// as if its pages were small.
+pub const MAX_FAULTING: u32 = 4096;
+
+/// Regions of [`FAULT_REGION_BITS`] in which faults have been sampled: 128 GiB of touched addresses.
+/// The least recently sampled go first; what is given back in them is then not noticed.
+pub const MAX_FAULT_REGIONS: u32 = 1 << 16;
+
+/// Bits of an address within such a region: 2 MiB.
+pub const FAULT_REGION_BITS: u32 = 21;
+
+/// Regions that are looked up one by one when memory is given back; a longer range is reported in
+/// any case.
+pub const MAX_REGIONS_LOOKED_UP: u64 = 16;
+
+/// Memory calls that are recorded one by one on each CPU before any is left out, and how many
+/// nanoseconds earn another one: a stack takes about 3 us, so calls cost at most 1.5 % of a CPU.
+pub const CALL_BURST: u64 = 2048;
+/// See [`CALL_BURST`].
+pub const CALL_EARNED_NS: u64 = 200_000;
+
+/// Of the calls beyond that, one of so many is recorded, and stands for them; a power of two.
+pub const CALL_SHARE: u64 = 64;
+
+/// A call for at least so many bytes is always recorded: a few of them make a profile.
+pub const LARGE_CALL_BYTES: u64 = 1 << 20;

@@ -13,13 +13,15 @@ use crate::limits::{COMM_LEN, MAX_KERNEL_FRAMES, MAX_USER_FRAMES};
 pub enum RecordKind {
     /// A CPU was found executing this task.
     Sample = 1,
-    /// `mmap` succeeded; `value` is the length asked for, in bytes.
+    /// `mmap` succeeded; `value` is the length asked for, in bytes. `aux` is how many calls the
+    /// record stands for: the value is that of all of them.
     Mmap = 2,
-    /// `munmap` succeeded; `value` is the bytes that were mapped and no longer are.
-    Munmap = 3,
-    /// `brk` moved the heap's end; `value` is by how many bytes, negative when it shrank.
+    /// The process gave memory back in which faults had been sampled; `value` is the length in
+    /// bytes from the address `aux` on.
+    Released = 3,
+    /// `brk` moved the heap's end up; `value` is by how many bytes, `aux` as for [`Self::Mmap`].
     Brk = 4,
-    /// `mremap` succeeded; `value` is the new length less the old one, in bytes.
+    /// `mremap` made a mapping larger; `value` is by how many bytes, `aux` as for [`Self::Mmap`].
     Mremap = 5,
     /// A task was created by this one; `aux` is the new `tgid << 32 | tid`, and
     /// [`flag::NEW_THREAD`] tells a thread from a process.
@@ -31,6 +33,16 @@ pub enum RecordKind {
     /// Memory of a sample's stack, see [`StackCopy`]. It precedes the sample, which has the same
     /// time and CPU.
     StackCopy = 9,
+    /// The process touched a page that was not there, and now is: `aux` is the address, `value`
+    /// the bytes of memory that this sample of such faults stands for. [`flag::HUGE_PAGE`] says
+    /// that the pages are huge.
+    Fault = 10,
+    /// `mremap` moved memory in which faults had been sampled: from the address `aux` to the
+    /// address `value`, as many bytes as `stopped_at` says.
+    Moved = 11,
+    /// The kernel chose a process to kill because memory ran out. The header's process and cgroup are
+    /// the victim's, its name is that of the task that asked for memory.
+    OomVictim = 12,
 }
 
 impl RecordKind {
@@ -39,13 +51,16 @@ impl RecordKind {
         Some(match raw {
             1 => Self::Sample,
             2 => Self::Mmap,
-            3 => Self::Munmap,
+            3 => Self::Released,
             4 => Self::Brk,
             5 => Self::Mremap,
             6 => Self::NewTask,
             7 => Self::Exec,
             8 => Self::Exit,
             9 => Self::StackCopy,
+            10 => Self::Fault,
+            11 => Self::Moved,
+            12 => Self::OomVictim,
             _ => return None,
         })
     }
@@ -71,6 +86,10 @@ pub mod flag {
     pub const FRAME_POINTERS: u32 = 1 << 7;
     /// The walk came through an executable whose table is not there: it is wanted.
     pub const TABLE_WANTED: u32 = 1 << 8;
+    /// The touched page is a huge one.
+    pub const HUGE_PAGE: u32 = 1 << 9;
+    /// The ending thread is the last of its process.
+    pub const LAST_THREAD: u32 = 1 << 10;
 }
 
 /// The fixed part of every record.
@@ -104,7 +123,7 @@ pub struct RecordHeader {
     /// By kind, see [`RecordKind`].
     pub aux: u64,
     /// Where the walk of the user stack stopped before the outermost frame, as an address in the
-    /// process; 0 if it did not.
+    /// process; 0 if it did not. By kind for records without a stack, see [`RecordKind`].
     pub stopped_at: u64,
 }
 

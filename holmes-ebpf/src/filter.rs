@@ -38,7 +38,8 @@ pub fn subject() -> Option<Subject> {
     if mode == TargetMode::Processes as u32 && TARGET_PIDS.get_ptr(tgid).is_none() {
         return None;
     }
-    let node = cgroup_node();
+    // SAFETY: no argument, always allowed in a tracing program.
+    let node = cgroup_node(unsafe { bpf_get_current_task() });
     let cgroup_id = node_id(node);
     if mode == TargetMode::Cgroups as u32 && !in_target(node, cgroup_id) {
         return None;
@@ -56,6 +57,13 @@ pub fn current_mm(task_mm: u32) -> Option<u64> {
     Some(pointer(unsafe { bpf_get_current_task() }, task_mm))
 }
 
+/// A word of the current `task_struct`; 0 where it cannot be read.
+#[inline(always)]
+pub fn current_word(offset: u32) -> u64 {
+    // SAFETY: no argument, always allowed in a tracing program.
+    pointer(unsafe { bpf_get_current_task() }, offset)
+}
+
 /// Reads the word at `offset` of the struct at `base`; 0 if either is unknown or unreadable.
 #[inline(always)]
 pub fn pointer(base: u64, offset: u32) -> u64 {
@@ -66,13 +74,18 @@ pub fn pointer(base: u64, offset: u32) -> u64 {
     unsafe { bpf_probe_read_kernel((base + u64::from(offset)) as *const u64) }.unwrap_or(0)
 }
 
-/// The kernfs node of the current task's cgroup in the watched hierarchy; 0 if it cannot be read.
+/// The inode number of the cgroup of a task, which need not be the current one; 0 if it cannot be
+/// read.
 #[inline(always)]
-fn cgroup_node() -> u64 {
+pub fn cgroup_of(task: u64) -> u64 {
+    pointer(cgroup_node(task), OFFSETS.load().kn_id)
+}
+
+/// The kernfs node of a task's cgroup in the watched hierarchy; 0 if it cannot be read.
+#[inline(always)]
+fn cgroup_node(task: u64) -> u64 {
     let Offsets { task_cgroups, css_set_subsys, css_set_dfl_cgrp, css_cgroup, cgroup_kn, .. } =
         OFFSETS.load();
-    // SAFETY: no argument, always allowed in a tracing program.
-    let task = unsafe { bpf_get_current_task() };
     let css_set = pointer(task, task_cgroups);
     let subsystem = CGROUP_SUBSYS.load();
     let cgroup = if subsystem == UNIFIED_HIERARCHY {

@@ -1,7 +1,10 @@
 //! What user space set before loading. Read-only afterwards.
 
 use aya_ebpf::Global;
-use holmes_common::globals::{Offsets, SyscallLayout, UNIFIED_HIERARCHY};
+use holmes_common::{
+    globals::{Offsets, SyscallLayout, UNIFIED_HIERARCHY},
+    limits::DEFAULT_FAULT_INTERVAL,
+};
 
 /// A `TargetMode`, as a number.
 #[unsafe(no_mangle)]
@@ -19,6 +22,10 @@ pub static RECORDER_TGID: Global<u32> = Global::new(0);
 /// Struct offsets of the running kernel.
 #[unsafe(no_mangle)]
 pub static OFFSETS: Global<Offsets> = Global::new(Offsets::UNKNOWN);
+
+/// Bytes between two fault samples on average.
+#[unsafe(no_mangle)]
+pub static FAULT_INTERVAL: Global<u64> = Global::new(DEFAULT_FAULT_INTERVAL);
 
 /// Where system-call tracepoints keep their values.
 #[unsafe(no_mangle)]

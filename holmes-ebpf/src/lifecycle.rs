@@ -2,10 +2,15 @@
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use aya_log_ebpf::debug;
-use holmes_common::{counter::Stream, record::RecordKind};
+use holmes_common::{
+    counter::Stream,
+    globals::NO_OFFSET,
+    record::{RecordKind, flag},
+};
 
 use crate::{
-    filter::{Subject, subject},
+    filter::{Subject, current_word, pointer, subject},
+    globals::OFFSETS,
     maps::{PROCESSES, Slot},
     memory,
     record::Report,
@@ -26,7 +31,7 @@ pub fn sched_process_exec(ctx: RawTracePointContext) -> u32 {
     // kernel's. Not known is not an error.
     let _ = PROCESSES.remove(subject.tgid);
     debug!(&ctx, "exec: pid {} in cgroup {}", subject.tgid, subject.cgroup_id);
-    send(&subject, Slot::Exec, RecordKind::Exec);
+    send(&subject, Slot::Exec, RecordKind::Exec, 0);
     0
 }
 
@@ -42,11 +47,25 @@ pub fn sched_process_exit(ctx: RawTracePointContext) -> u32 {
     }
     memory::forget_current();
     debug!(&ctx, "exit: thread {} of pid {}", subject.tid, subject.tgid);
-    send(&subject, Slot::Exit, RecordKind::Exit);
+    let flags = if is_last_thread() { flag::LAST_THREAD } else { 0 };
+    send(&subject, Slot::Exit, RecordKind::Exit, flags);
     0
 }
 
 #[inline(always)]
-fn send(subject: &Subject, slot: Slot, kind: RecordKind) {
-    Report { stream: Stream::Tasks, slot, kind, flags: 0, value: 0, aux: 0 }.send(subject);
+fn send(subject: &Subject, slot: Slot, kind: RecordKind, flags: u32) {
+    Report { stream: Stream::Tasks, slot, kind, flags, value: 0, aux: 0 }.send(subject);
+}
+
+/// Whether no other thread of the ending one's process is alive. The kernel has counted this one out
+/// before the tracepoint. Where the layout is not known, nothing is the last.
+#[inline(always)]
+fn is_last_thread() -> bool {
+    let offsets = OFFSETS.load();
+    let signal = current_word(offsets.task_signal);
+    if signal == 0 || offsets.signal_live == NO_OFFSET {
+        return false;
+    }
+    // An `atomic_t` of four bytes, in the word that it begins.
+    pointer(signal, offsets.signal_live) as u32 == 0
 }

@@ -7,7 +7,8 @@
 //! - [`filter`]: whether the current task is the target's, decided before any stack is walked;
 //! - [`record`]: one record from header to ring buffer;
 //! - [`unwind`]: the user and the kernel stack, in a chain of programs;
-//! - one file per probe family: [`sample`], [`memory`], [`threads`], [`lifecycle`].
+//! - one file per probe family: [`sample`], [`faults`], [`memory`], [`releases`], [`threads`],
+//!   [`lifecycle`], [`oom`].
 //!
 //! Each program attaches on its own; none relies on another being there.
 #![no_std]
@@ -15,12 +16,15 @@
 // Inline assembly of this target is needed for one instruction, see `stats::add`.
 #![feature(asm_experimental_arch)]
 
+mod faults;
 mod filter;
 mod globals;
 mod lifecycle;
 mod maps;
 mod memory;
+mod oom;
 mod record;
+mod releases;
 mod sample;
 mod stats;
 mod threads;

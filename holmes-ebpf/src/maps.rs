@@ -10,14 +10,15 @@ use aya_ebpf::{
 use holmes_common::{
     counter::{COUNTERS, CgroupTotals},
     limits::{
-        DEFAULT_RING_BYTES, DEFAULT_ROWS, MAX_CGROUPS, MAX_EXES, MAX_MAPPING_ENTRIES, MAX_PAGES,
-        MAX_PAIRS, MAX_PROCESSES, MAX_TARGETS, MAX_VERDICTS,
+        DEFAULT_RING_BYTES, DEFAULT_ROWS, MAX_CGROUPS, MAX_EXES, MAX_FAULT_REGIONS, MAX_FAULTING,
+        MAX_MAPPING_ENTRIES, MAX_PAGES, MAX_PAIRS, MAX_PROCESSES, MAX_TARGETS, MAX_VERDICTS,
     },
     unwind::{Exe, Mapping, MappingKey, Page, Row},
 };
 
 use crate::{
-    memory::Pending,
+    faults::FaultState,
+    memory::{Allowance, Pending},
     record::Scratch,
     unwind::{CHAIN_LEN, copy::CopyRoom},
 };
@@ -63,6 +64,25 @@ pub static VERDICTS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(MAX_VERD
 #[map]
 pub static PAIRS: HashMap<u64, Pending> = HashMap::with_max_entries(MAX_PAIRS, 0);
 
+/// How many memory calls may still be recorded one by one, on each CPU. Not visible to user space.
+#[map]
+pub static ALLOWANCES: PerCpuArray<Allowance> = PerCpuArray::with_max_entries(1, 0);
+
+/// How far each CPU is from its next fault sample. Not visible to user space.
+#[map]
+pub static FAULT_STATES: PerCpuArray<FaultState> = PerCpuArray::with_max_entries(1, 0);
+
+/// Anonymous pages of each process when the fault probe met it last, by process id. Not visible to user
+/// space.
+#[map]
+pub static ANON_PAGES: LruHashMap<u32, u64> = LruHashMap::with_max_entries(MAX_FAULTING, 0);
+
+/// Regions of processes in which faults have been sampled. Written by the fault probe, read where
+/// memory is given back, so that only what matters is reported.
+#[map]
+pub static SAMPLED_REGIONS: LruHashMap<u64, u8> =
+    LruHashMap::with_max_entries(MAX_FAULT_REGIONS, 0);
+
 /// Rows of unwind tables, each table's in one piece. Written by user space through a mapping, read
 /// by the unwinder; user space sets the size.
 #[map]
@@ -90,6 +110,10 @@ pub static PROCESSES: HashMap<u32, u8> = HashMap::with_max_entries(MAX_PROCESSES
 #[map]
 pub static SAMPLE_CHAIN: ProgramArray = ProgramArray::with_max_entries(CHAIN_LEN, 0);
 
+/// The programs that continue a fault sample. Written as [`SAMPLE_CHAIN`].
+#[map]
+pub static FAULT_CHAIN: ProgramArray = ProgramArray::with_max_entries(CHAIN_LEN, 0);
+
 /// The programs that continue a new task's record. Written as [`SAMPLE_CHAIN`].
 #[map]
 pub static TASK_CHAIN: ProgramArray = ProgramArray::with_max_entries(CHAIN_LEN, 0);
@@ -111,9 +135,12 @@ pub enum Slot {
     NewTask,
     Exec,
     Exit,
+    Fault,
+    Release,
+    Victim,
 }
 
 impl Slot {
     /// Number of slots: the length of [`SCRATCH`].
-    pub const COUNT: u32 = Self::Exit as u32 + 1;
+    pub const COUNT: u32 = Self::Victim as u32 + 1;
 }

@@ -1,22 +1,32 @@
-//! mmap, munmap, brk and mremap: how a process changes its address space, with sizes and stacks.
+//! mmap, munmap, brk, mremap and madvise: how a process changes its address space, with sizes, and
+//! stacks where it gains.
 //!
-//! Each call is a pair of system-call tracepoints: what was asked is kept when it begins, and
-//! counts when it has succeeded. A failed call changes nothing and is not counted.
+//! A call counts when it has succeeded; a failed one changes nothing. Its arguments are still known
+//! then. Where a difference is needed, another probe keeps the value from before. Each cgroup's
+//! totals are exact; of the records, some are left out where a process does nothing else.
 
 use aya_ebpf::{
-    EbpfContext, helpers::bpf_get_current_pid_tgid, macros::tracepoint, programs::TracePointContext,
+    EbpfContext,
+    helpers::{
+        bpf_get_current_pid_tgid,
+        generated::{bpf_get_prandom_u32, bpf_ktime_get_ns},
+    },
+    macros::tracepoint,
+    programs::TracePointContext,
 };
 use holmes_common::{
     counter::{CgroupTotals, Counter, Stream},
     globals::NO_OFFSET,
+    limits::{CALL_BURST, CALL_EARNED_NS, CALL_SHARE, LARGE_CALL_BYTES},
     record::RecordKind,
 };
 
 use crate::{
     filter::{Subject, current_mm, pointer, subject},
     globals::{OFFSETS, SYSCALL_LAYOUT},
-    maps::{PAIRS, Slot},
+    maps::{ALLOWANCES, PAIRS, Slot},
     record::Report,
+    releases,
     stats::{add, cgroup_totals, count},
     unwind::{chains, registers},
 };
@@ -30,56 +40,71 @@ const PAGE_SHIFT: u32 = 12;
 /// Marks a word of the process that could not be read: no address and no page count is this large.
 const UNKNOWN: u64 = u64::MAX;
 
+/// `MAP_FIXED`: what was mapped there before is gone.
+const MAP_FIXED: u64 = 0x10;
+
+/// `MADV_DONTNEED`, `MADV_REMOVE` and `MADV_DONTNEED_LOCKED`: the pages are gone at once. Those that
+/// only allow the kernel to take pages some time are seen when the pages are looked at.
+const GIVES_BACK: [u64; 3] = [4, 9, 24];
+
 /// A call that has begun.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Pending {
-    /// What was asked: bytes, for `mremap` the difference.
-    asked: u64,
     /// What the process had before: for `munmap` pages mapped, for `brk` the heap's end.
     before: u64,
 }
 
-/// `mmap(addr, length, ...)`.
-#[tracepoint(category = "syscalls", name = "sys_enter_mmap")]
-pub fn mmap_enter(ctx: TracePointContext) -> u32 {
-    begin(argument(&ctx, 1), NO_OFFSET)
+/// How many calls may still be recorded one by one on a CPU.
+#[repr(C)]
+pub struct Allowance {
+    /// Calls.
+    calls: u64,
+    /// When the last of them was earned, `CLOCK_MONOTONIC` in nanoseconds.
+    earned_at: u64,
 }
 
-/// Returns the address, or an error.
+/// Returns the address, or an error; `mmap(addr, length, prot, flags, ...)`.
 #[tracepoint(category = "syscalls", name = "sys_exit_mmap")]
 pub fn mmap_exit(ctx: TracePointContext) -> u32 {
-    let Some((subject, Pending { asked, .. })) = end() else {
-        return 0;
-    };
-    if result(&ctx) >= FIRST_ERROR {
+    let address = result(&ctx);
+    if address >= FIRST_ERROR {
         return 0;
     }
+    let Some((subject, [_, asked, _, flags])) = succeeded() else {
+        return 0;
+    };
     tally(&subject, |totals| unsafe {
         add(&raw mut (*totals).mmap_calls, 1);
         add(&raw mut (*totals).mmap_bytes, asked);
     });
-    send(&ctx, &subject, RecordKind::Mmap, asked as i64)
+    if flags & MAP_FIXED != 0 {
+        releases::released(&subject, address, asked);
+    }
+    send(&ctx, &subject, RecordKind::Mmap, asked)
 }
 
 /// `munmap(addr, length)`.
 #[tracepoint(category = "syscalls", name = "sys_enter_munmap")]
-pub fn munmap_enter(ctx: TracePointContext) -> u32 {
-    // The kernel unmaps whole pages.
-    let pages = argument(&ctx, 1).wrapping_add((1 << PAGE_SHIFT) - 1) >> PAGE_SHIFT;
-    begin(pages << PAGE_SHIFT, OFFSETS.load().mm_total_vm)
+pub fn munmap_enter(_ctx: TracePointContext) -> u32 {
+    begin(OFFSETS.load().mm_total_vm)
 }
 
 /// Returns 0, or an error. The length is what was asked, which may cover holes: it is clamped to
 /// the pages that the process lost meanwhile.
 #[tracepoint(category = "syscalls", name = "sys_exit_munmap")]
 pub fn munmap_exit(ctx: TracePointContext) -> u32 {
-    let Some((subject, Pending { asked, before })) = end() else {
+    let Some((subject, Pending { before })) = end() else {
         return 0;
     };
     if result(&ctx) != 0 {
         return 0;
     }
+    let Some([address, length, ..]) = arguments() else {
+        return 0;
+    };
+    // The kernel unmaps whole pages.
+    let asked = length.wrapping_add((1 << PAGE_SHIFT) - 1) >> PAGE_SHIFT << PAGE_SHIFT;
     let after = mm_word(OFFSETS.load().mm_total_vm);
     let bytes = if before == UNKNOWN || after == UNKNOWN {
         asked
@@ -91,19 +116,20 @@ pub fn munmap_exit(ctx: TracePointContext) -> u32 {
         add(&raw mut (*totals).munmap_calls, 1);
         add(&raw mut (*totals).munmap_bytes, bytes);
     });
-    send(&ctx, &subject, RecordKind::Munmap, bytes as i64)
+    releases::released(&subject, address, asked);
+    0
 }
 
 /// `brk(end)`.
 #[tracepoint(category = "syscalls", name = "sys_enter_brk")]
 pub fn brk_enter(_ctx: TracePointContext) -> u32 {
-    begin(0, OFFSETS.load().mm_brk)
+    begin(OFFSETS.load().mm_brk)
 }
 
 /// Returns where the heap ends now; unchanged if the call failed or only asked.
 #[tracepoint(category = "syscalls", name = "sys_exit_brk")]
 pub fn brk_exit(ctx: TracePointContext) -> u32 {
-    let Some((subject, Pending { before, .. })) = end() else {
+    let Some((subject, Pending { before })) = end() else {
         return 0;
     };
     if before == UNKNOWN || before == 0 {
@@ -111,7 +137,8 @@ pub fn brk_exit(ctx: TracePointContext) -> u32 {
         count(Counter::PairMissing);
         return 0;
     }
-    let delta = result(&ctx).wrapping_sub(before) as i64;
+    let after = result(&ctx);
+    let delta = after.wrapping_sub(before) as i64;
     if delta == 0 {
         return 0;
     }
@@ -123,25 +150,24 @@ pub fn brk_exit(ctx: TracePointContext) -> u32 {
             add(&raw mut (*totals).brk_shrunk_bytes, delta.unsigned_abs());
         }
     });
-    send(&ctx, &subject, RecordKind::Brk, delta)
-}
-
-/// `mremap(addr, old_length, new_length, ...)`.
-#[tracepoint(category = "syscalls", name = "sys_enter_mremap")]
-pub fn mremap_enter(ctx: TracePointContext) -> u32 {
-    begin(argument(&ctx, 2).wrapping_sub(argument(&ctx, 1)), NO_OFFSET)
-}
-
-/// Returns the address, or an error.
-#[tracepoint(category = "syscalls", name = "sys_exit_mremap")]
-pub fn mremap_exit(ctx: TracePointContext) -> u32 {
-    let Some((subject, Pending { asked, .. })) = end() else {
-        return 0;
-    };
-    if result(&ctx) >= FIRST_ERROR {
+    if delta < 0 {
+        releases::released(&subject, after, delta.unsigned_abs());
         return 0;
     }
-    let delta = asked as i64;
+    send(&ctx, &subject, RecordKind::Brk, delta as u64)
+}
+
+/// Returns the address, or an error; `mremap(addr, old_length, new_length, ...)`.
+#[tracepoint(category = "syscalls", name = "sys_exit_mremap")]
+pub fn mremap_exit(ctx: TracePointContext) -> u32 {
+    let address = result(&ctx);
+    if address >= FIRST_ERROR {
+        return 0;
+    }
+    let Some((subject, [from, before, after, _])) = succeeded() else {
+        return 0;
+    };
+    let delta = after.wrapping_sub(before) as i64;
     tally(&subject, |totals| unsafe {
         add(&raw mut (*totals).mremap_calls, 1);
         if delta > 0 {
@@ -150,7 +176,31 @@ pub fn mremap_exit(ctx: TracePointContext) -> u32 {
             add(&raw mut (*totals).mremap_shrunk_bytes, delta.unsigned_abs());
         }
     });
-    send(&ctx, &subject, RecordKind::Mremap, delta)
+    if delta < 0 {
+        releases::released(&subject, from.wrapping_add(after), delta.unsigned_abs());
+    }
+    if address != from {
+        releases::moved(&subject, from, address, before.min(after));
+    }
+    if delta <= 0 {
+        return 0;
+    }
+    send(&ctx, &subject, RecordKind::Mremap, delta as u64)
+}
+
+/// Returns 0, or an error; `madvise(addr, length, advice)`.
+#[tracepoint(category = "syscalls", name = "sys_exit_madvise")]
+pub fn madvise_exit(ctx: TracePointContext) -> u32 {
+    if result(&ctx) != 0 {
+        return 0;
+    }
+    let Some((subject, [address, length, advice, _])) = succeeded() else {
+        return 0;
+    };
+    if GIVES_BACK.contains(&advice) {
+        releases::released(&subject, address, length);
+    }
+    0
 }
 
 /// Drops what the current thread has begun: it ends and will not come back.
@@ -160,10 +210,22 @@ pub fn forget_current() {
     let _ = PAIRS.remove(bpf_get_current_pid_tgid());
 }
 
-/// Argument `n` of the call.
+/// The target's task, and the arguments of the call that it has just come back from.
 #[inline(always)]
-fn argument(ctx: &TracePointContext, n: u32) -> u64 {
-    read(ctx, SYSCALL_LAYOUT.load().arguments + n * 8)
+fn succeeded() -> Option<(Subject, [u64; 4])> {
+    let subject = subject()?;
+    Some((subject, arguments()?))
+}
+
+/// The arguments of the call that ends. They are still in the registers with which the process entered
+/// the kernel: no probe is needed where it begins.
+#[inline(always)]
+fn arguments() -> Option<[u64; 4]> {
+    let found = registers::arguments();
+    if found.is_none() {
+        count(Counter::PairMissing);
+    }
+    found
 }
 
 /// The call's result.
@@ -187,13 +249,13 @@ fn mm_word(offset: u32) -> u64 {
     }
 }
 
-/// Keeps what was asked, and a word of the `mm_struct`, until the call ends. Only for the target:
-/// the calls of others must not take room in the map.
+/// Keeps a word of the `mm_struct` until the call ends. Only for the target: the calls of others must
+/// not take room in the map.
 #[inline(always)]
-fn begin(asked: u64, mm_offset: u32) -> u32 {
+fn begin(mm_offset: u32) -> u32 {
     if subject().is_some() {
-        let before = if mm_offset == NO_OFFSET { UNKNOWN } else { mm_word(mm_offset) };
-        if PAIRS.insert(bpf_get_current_pid_tgid(), Pending { asked, before }, 0).is_err() {
+        let pending = Pending { before: mm_word(mm_offset) };
+        if PAIRS.insert(bpf_get_current_pid_tgid(), pending, 0).is_err() {
             count(Counter::PairMapFull);
         }
     }
@@ -223,10 +285,55 @@ fn tally(subject: &Subject, add_to: impl FnOnce(*mut CgroupTotals)) {
     }
 }
 
+/// Records a call that gained address space, with the stack; or leaves it out, where there are many, and
+/// another one stands for it.
 #[inline(always)]
-fn send(ctx: &TracePointContext, subject: &Subject, kind: RecordKind, value: i64) -> u32 {
+fn send(ctx: &TracePointContext, subject: &Subject, kind: RecordKind, bytes: u64) -> u32 {
+    let Some(stands_for) = stands_for(bytes) else {
+        return 0;
+    };
     let found = registers::entered();
-    Report { stream: Stream::Memory, slot: Slot::Call, kind, flags: 0, value, aux: 0 }
-        .send_with_stacks(ctx.as_ptr(), subject, &chains::CALLS, &found, false, |_| {});
+    Report {
+        stream: Stream::Memory,
+        slot: Slot::Call,
+        kind,
+        flags: 0,
+        value: bytes.wrapping_mul(stands_for) as i64,
+        aux: stands_for,
+    }
+    .send_with_stacks(ctx.as_ptr(), subject, &chains::CALLS, &found, false, |_| {});
     0
 }
+
+/// How many calls the record of this one stands for; `None` if it is left out. One by one as long as
+/// there are not many; then one of some, drawn at random.
+#[inline(always)]
+fn stands_for(bytes: u64) -> Option<u64> {
+    let Some(allowance) = ALLOWANCES.get_ptr_mut(0) else {
+        return Some(1);
+    };
+    // SAFETY: the entry is this CPU's, and the kernel never runs one program on a tracepoint inside
+    // another on the same CPU.
+    let allowance = unsafe { &mut *allowance };
+    if allowance.calls == 0 {
+        // SAFETY: no argument.
+        let now = unsafe { bpf_ktime_get_ns() };
+        let earned = now.wrapping_sub(allowance.earned_at) / CALL_EARNED_NS;
+        if earned > 0 {
+            allowance.calls = earned.min(CALL_BURST);
+            allowance.earned_at = now;
+        }
+    }
+    if allowance.calls > 0 {
+        allowance.calls -= 1;
+        return Some(1);
+    }
+    if bytes >= LARGE_CALL_BYTES {
+        return Some(1);
+    }
+    // SAFETY: no argument.
+    let random = u64::from(unsafe { bpf_get_prandom_u32() });
+    (random & (CALL_SHARE - 1) == 0).then_some(CALL_SHARE)
+}
+
+const _: () = assert!(CALL_SHARE.is_power_of_two());

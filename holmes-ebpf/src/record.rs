@@ -67,9 +67,27 @@ impl Report {
     /// Sends the record without stacks. Counts it as taken, and as lost where it is lost.
     #[inline(always)]
     pub fn send(self, subject: &Subject) {
+        self.send_also(subject, 0, NO_WAKEUP);
+    }
+
+    /// Sends the record without stacks, and wakes user space: what it is to look at does not last.
+    #[inline(always)]
+    pub fn send_at_once(self, subject: &Subject) {
+        self.send_also(subject, 0, WAKEUP);
+    }
+
+    /// Sends the record without stacks and with a third value.
+    #[inline(always)]
+    pub fn send_with(self, subject: &Subject, third: u64) {
+        self.send_also(subject, third, NO_WAKEUP);
+    }
+
+    #[inline(always)]
+    fn send_also(self, subject: &Subject, third: u64, wakeup: u64) {
         let (stream, slot) = (self.stream, self.slot);
         if let Some(scratch) = self.open(subject) {
-            output(scratch, stream, slot, 0, NO_WAKEUP);
+            scratch.header.stopped_at = third;
+            output(scratch, stream, slot, 0, wakeup);
         }
     }
 

@@ -180,6 +180,8 @@ pub struct ProbeSettings {
     pub ring_bytes: u32,
     /// Room for unwind tables in the kernel, in rows of 8 bytes.
     pub unwind_rows: u32,
+    /// Bytes of touched memory between two samples of the memory profile, on average.
+    pub fault_interval: u64,
     /// Whether each sample brings a copy of its stack's memory.
     pub copy_stacks: bool,
     /// Whether the probes' own diagnostics are switched on.

@@ -176,7 +176,8 @@ fn named(program: &Path, addresses: &[u64]) -> anyhow::Result<(Vec<String>, u64,
     let samples = addresses.iter().map(|&address| CutSample {
         owner: Arc::clone(&owner),
         stack: Arc::new(Stack { user: [address].into(), kernel: [].into() }),
-        values: [1, 1],
+        memory: Default::default(),
+        values: holmes_user::window::pair([1, 1]),
     });
     let samples = samples.collect();
     let cut = Cut { kind: ProfileKind::Cpu, from: Nanos(0), to: Nanos(1), samples };

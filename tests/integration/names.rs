@@ -187,7 +187,7 @@ fn what_has_no_name_can_be_named_later() -> anyhow::Result<()> {
     ensure!(answers.stats.unnamed(Unnamed::NoSymbol) == 1, "{answers:?}");
     // Position-independent, its first segment at 0: here address and offset are the same number.
     let cut = file.cut(&[split.address]);
-    let about = profile::About { start_unix_ns: 0, sample_period_ns: 1, comments: Vec::new() };
+    let about = profile::About { sample_period_ns: 1, ..Default::default() };
     let made = profile::encode(&cut, &SymbolTable::default(), &about);
     let text = |index: i64| made.string_table[index as usize].as_str();
     let mapping = made.mapping.first().context("no mapping")?;

@@ -111,7 +111,8 @@ impl NamedFile {
         let sample = |offset: &u64| CutSample {
             owner: owner.clone(),
             stack: Arc::new(Stack { user: [BASE + offset].into(), kernel: [].into() }),
-            values: [1, 1],
+            memory: Default::default(),
+            values: holmes_user::window::pair([1, 1]),
         };
         let samples = offsets.iter().map(sample).collect();
         Cut { kind: ProfileKind::Cpu, from: Nanos(0), to: Nanos(1), samples }

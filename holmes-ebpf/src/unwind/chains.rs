@@ -10,13 +10,17 @@ use holmes_common::counter::Stream;
 
 use super::{Chain, walk};
 use crate::{
-    maps::{CALL_CHAIN, SAMPLE_CHAIN, Slot, TASK_CHAIN},
+    maps::{CALL_CHAIN, FAULT_CHAIN, SAMPLE_CHAIN, Slot, TASK_CHAIN},
     record,
 };
 
 /// Of CPU samples.
 pub const SAMPLES: Chain =
     Chain { programs: &SAMPLE_CHAIN, slot: Slot::Sample, stream: Stream::Samples };
+
+/// Of fault samples.
+pub const FAULTS: Chain =
+    Chain { programs: &FAULT_CHAIN, slot: Slot::Fault, stream: Stream::Faults };
 
 /// Of new tasks.
 pub const TASKS: Chain =
@@ -34,6 +38,16 @@ pub fn sample_step(ctx: PerfEventContext) -> u32 {
 #[perf_event]
 pub fn sample_finish(ctx: PerfEventContext) -> u32 {
     record::finish(ctx.as_ptr(), &SAMPLES)
+}
+
+#[perf_event]
+pub fn fault_step(ctx: PerfEventContext) -> u32 {
+    walk::step(ctx.as_ptr(), &FAULTS)
+}
+
+#[perf_event]
+pub fn fault_finish(ctx: PerfEventContext) -> u32 {
+    record::finish(ctx.as_ptr(), &FAULTS)
 }
 
 #[raw_tracepoint(tracepoint = "task_newtask")]

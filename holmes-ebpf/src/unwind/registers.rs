@@ -79,6 +79,16 @@ pub fn entered() -> Found {
     }
 }
 
+/// The first four arguments of the system call that the current process is in; `None` outside of one,
+/// and for 32-bit processes.
+#[inline(always)]
+pub fn arguments() -> Option<[u64; 4]> {
+    let address = saved()?;
+    // SAFETY: the helper checks the address itself and fails on a bad one.
+    let regs = unsafe { bpf_probe_read_kernel(address as *const bpf_user_pt_regs_t) }.ok()?;
+    arch::arguments(address, &regs)
+}
+
 /// Where the kernel has saved them.
 #[inline(always)]
 fn saved() -> Option<u64> {
@@ -172,6 +182,13 @@ mod arch {
         true
     }
 
+    /// They stay in their registers' places until the call is over; only the result is written.
+    #[inline(always)]
+    pub(super) fn arguments(_address: u64, regs: &bpf_user_pt_regs_t) -> Option<[u64; 4]> {
+        let usual = regs.cs & USER_MODE == USER_MODE && regs.cs != CODE_32;
+        usual.then_some([regs.rdi, regs.rsi, regs.rdx, regs.r10])
+    }
+
     #[inline(always)]
     pub(super) fn at_entry(regs: &bpf_user_pt_regs_t) -> Found {
         if regs.cs & USER_MODE != USER_MODE {
@@ -191,6 +208,7 @@ mod arch {
     use aya_ebpf::bindings::bpf_user_pt_regs_t;
 
     use super::{Found, LEAF_REGISTERS, Registers};
+    use crate::filter::pointer;
 
     /// `THREAD_SIZE` with pages of 4 KiB. Not the whole story on arm64, where the registers are
     /// followed by more: kernels before 5.15 are not supported there.
@@ -241,6 +259,17 @@ mod arch {
         _kept: &mut [u64; LEAF_REGISTERS],
     ) -> bool {
         false
+    }
+
+    /// The result takes the first one's place; the kernel keeps that behind these registers, in
+    /// `orig_x0`.
+    #[inline(always)]
+    pub(super) fn arguments(address: u64, regs: &bpf_user_pt_regs_t) -> Option<[u64; 4]> {
+        if regs.pstate & (LEVEL | STATE_32) != 0 {
+            return None;
+        }
+        let first = pointer(address, size_of::<bpf_user_pt_regs_t>() as u32);
+        Some([first, regs.regs[1], regs.regs[2], regs.regs[3]])
     }
 
     #[inline(always)]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::collect::Nanos;
 use crate::rules::Rule;
-use crate::signals::{Signal, Target};
+use crate::signals::{MemoryReport, Signal, Target};
 use crate::window::Cut;
 
 /// Why an incident was cut.
@@ -97,6 +97,10 @@ pub struct Incident {
     pub trigger_unix_ns: u64,
     /// Nanoseconds of CPU time that one sample stands for.
     pub sample_period_ns: u64,
+    /// Bytes of touched memory that one fault sample stands for, on average.
+    pub memory_interval: u64,
+    /// Where the target's memory was at the end, for incidents of memory.
+    pub memory: Option<MemoryReport>,
     /// What was lost.
     pub losses: Losses,
     /// The profiles.

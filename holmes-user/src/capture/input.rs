@@ -5,12 +5,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::names::Names;
 use crate::collect::Nanos;
 use crate::process::Attributed;
 use crate::rules::RuleSet;
 use crate::settings::{Tunables, WindowSettings};
-use crate::signals::{SignalFrame, Target};
+use crate::signals::{MemoryReport, SignalFrame, Target};
 
 /// The settings that capture needs, and that SIGHUP reloads.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +47,8 @@ pub struct Start {
     pub unix_ns: u64,
     /// CPU time in nanoseconds that a sample stands for.
     pub sample_period_ns: u64,
+    /// Bytes of touched memory that a fault sample stands for, on average.
+    pub memory_interval: u64,
     /// The window's bounds.
     pub window: WindowSettings,
     /// Rules and times.
@@ -64,6 +68,19 @@ pub struct Counters {
     pub totals: BTreeMap<String, u64>,
 }
 
+/// What a look at the memory of a target found: what an incident of it needs beside the samples.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MemoryLook {
+    /// When.
+    pub time: Nanos,
+    /// The target.
+    pub target: Target,
+    /// Pages that samples had found in use and that are not in memory any more, by process.
+    pub gone: Vec<(u32, Vec<u64>)>,
+    /// Where its memory is, if anybody asked.
+    pub report: Option<MemoryReport>,
+}
+
 /// One input.
 #[derive(Clone, Debug)]
 pub enum Input {
@@ -80,6 +97,8 @@ pub enum Input {
         /// The wall clock then, in nanoseconds since 1970 UTC.
         unix_ns: u64,
     },
+    /// Somebody has looked at the memory of a target.
+    Memory(MemoryLook),
     /// Somebody asks for an incident now.
     Trigger {
         /// When.

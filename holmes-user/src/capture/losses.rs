@@ -9,7 +9,7 @@ use super::input::Counters;
 use crate::collect::Nanos;
 use crate::window::{MAX_SPAN_SECONDS, SpanTally};
 
-/// Counters followed. The probes have 33; the rest is room for the stages between them and the
+/// Counters followed. The probes have 41; the rest is room for the stages between them and the
 /// window.
 const MAX_COUNTERS: usize = 64;
 
@@ -108,6 +108,7 @@ pub(super) fn losses(reported: u64, window: &SpanTally, counted: &BTreeMap<Strin
         add(&mut losses.lost, cause, counts.cpu);
         add(&mut losses.notes, &format!("mmap_{cause}"), counts.mmap);
         add(&mut losses.notes, &format!("threads_{cause}"), counts.threads);
+        add(&mut losses.notes, &format!("memory_{cause}"), counts.memory);
     }
     losses.taken = losses.lost.values().fold(reported, |sum, &lost| sum.saturating_add(lost));
     losses

@@ -27,6 +27,6 @@ pub mod recording;
 mod tests;
 
 pub use incident::{Incident, IncidentCut, Losses, Reason};
-pub use input::{CaptureSettings, Counters, Input, Start};
+pub use input::{CaptureSettings, Counters, Input, MemoryLook, Start};
 pub use names::{Names, RecordedLine, RecordedName};
 pub use recorder::{FlightRecorder, MAX_PENDING, Refused, SETTLE, Totals};

@@ -7,7 +7,7 @@ use super::losses::{CounterHistory, losses};
 use super::onset::first_of_run;
 use crate::collect::Nanos;
 use crate::rules::Rule;
-use crate::signals::{Signal, Target};
+use crate::signals::{MemoryReport, Signal, Target};
 use crate::window::{Owner, ProfileKind, Window};
 
 /// A capture under way.
@@ -32,7 +32,7 @@ pub(super) struct Pending {
 const fn series_of(signal: Signal) -> (ProfileKind, usize) {
     match signal {
         Signal::Cpu => (ProfileKind::Cpu, 1),
-        Signal::Memory => (ProfileKind::Mmap, 1),
+        Signal::Memory => (ProfileKind::Memory, 1),
         Signal::Threads => (ProfileKind::Threads, 0),
     }
 }
@@ -41,19 +41,25 @@ const fn series_of(signal: Signal) -> (ProfileKind, usize) {
 const fn profiles_of(signal: Option<Signal>) -> &'static [ProfileKind] {
     match signal {
         Some(Signal::Cpu) => &[ProfileKind::Cpu],
-        Some(Signal::Memory) => &[ProfileKind::Cpu, ProfileKind::Mmap],
+        Some(Signal::Memory) => &[ProfileKind::Cpu, ProfileKind::Memory, ProfileKind::Mmap],
         Some(Signal::Threads) => &[ProfileKind::Cpu, ProfileKind::Threads],
-        None => &[ProfileKind::Cpu, ProfileKind::Mmap, ProfileKind::Threads],
+        None => &ProfileKind::ALL,
     }
 }
 
 impl Pending {
+    /// Whether its profiles say what memory is in use: then somebody has to look.
+    pub(super) fn asks_for_memory(&self) -> bool {
+        profiles_of(self.signal).contains(&ProfileKind::Memory)
+    }
+
     /// Cuts the incident. What the window no longer reaches back to is not part of its span.
     pub(super) fn close(
         self,
         window: &Window,
         counters: &CounterHistory,
         sample_period_ns: u64,
+        memory: (u64, Option<MemoryReport>),
     ) -> Incident {
         let wanted = |owner: &Owner| self.target.holds(owner.tgid, &owner.cgroup);
         let start = self.start.max(window.reach()).min(whole_second(self.trigger));
@@ -81,6 +87,8 @@ impl Pending {
             end: self.end,
             trigger_unix_ns: self.trigger_unix_ns,
             sample_period_ns,
+            memory_interval: memory.0,
+            memory: memory.1,
             cuts,
         }
     }

@@ -2,11 +2,11 @@
 //!
 //! Must not: do I/O, read a clock, or depend on anything but its inputs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::incident::{Incident, Losses, Reason};
-use super::input::{CaptureSettings, Input, Start};
+use super::input::{CaptureSettings, Input, MemoryLook, Start};
 use super::losses::{CounterHistory, losses};
 use super::pending::{Pending, whole_second};
 
@@ -14,7 +14,7 @@ use crate::collect::Nanos;
 use crate::process::Attributed;
 use crate::rules::{Cause, Decision, RuleBook, Spike};
 use crate::settings::WindowSettings;
-use crate::signals::{Reading, Signal, SignalFrame, Target};
+use crate::signals::{MemoryReport, Reading, Signal, SignalFrame, Target};
 use crate::window::{Fate, Window, WindowStats};
 
 /// Captures under way at the same time. Each is cut at once when it closes, so this bounds how many
@@ -87,6 +87,7 @@ pub struct FlightRecorder {
     settings: CaptureSettings,
     window_settings: WindowSettings,
     sample_period_ns: u64,
+    memory_interval: u64,
     started: Nanos,
     /// The wall clock at a moment of the monotonic one.
     clock: (Nanos, u64),
@@ -96,6 +97,8 @@ pub struct FlightRecorder {
     quiet: BTreeMap<(Target, Signal), Nanos>,
     pending: Vec<Pending>,
     counters: CounterHistory,
+    /// The last look at each target's memory, for the incidents that are about to be cut.
+    looks: BTreeMap<Target, MemoryReport>,
     decisions: BTreeMap<(Signal, &'static str), u64>,
     captures: BTreeMap<&'static str, u64>,
 }
@@ -111,12 +114,14 @@ impl FlightRecorder {
             settings: start.capture,
             window_settings: start.window,
             sample_period_ns: start.sample_period_ns,
+            memory_interval: start.memory_interval,
             started: start.time,
             clock: (start.time, start.unix_ns),
             window,
             quiet: BTreeMap::new(),
             pending: Vec::new(),
             counters: CounterHistory::new(start.time),
+            looks: BTreeMap::new(),
             decisions: BTreeMap::new(),
             captures: BTreeMap::new(),
         }
@@ -132,6 +137,7 @@ impl FlightRecorder {
             Input::Signals(frame) => return self.read_signals(frame),
             Input::Counters(counters) => self.counters.read(counters),
             Input::Clock { monotonic, unix_ns } => self.clock = (monotonic, unix_ns),
+            Input::Memory(look) => self.looked(look),
             Input::Trigger { time, target } => {
                 // A refusal is counted; whoever needs to know calls `trigger` itself.
                 let _ = self.trigger(time, target);
@@ -268,6 +274,24 @@ impl FlightRecorder {
         incidents
     }
 
+    /// The targets whose memory is to be looked at before [`Self::tick`] cuts what is due now.
+    pub fn looks_due(&self, now: Nanos) -> BTreeSet<Target> {
+        let due = self.pending.iter().filter(|pending| deadline(pending) <= now);
+        due.filter(|pending| pending.asks_for_memory())
+            .map(|pending| pending.target.clone())
+            .collect()
+    }
+
+    fn looked(&mut self, look: MemoryLook) {
+        for (tgid, addresses) in &look.gone {
+            self.window.pages_gone(*tgid, addresses);
+        }
+        let is_due = self.pending.iter().any(|pending| pending.target == look.target);
+        if let Some(report) = look.report.filter(|_| is_due) {
+            self.looks.insert(look.target, report);
+        }
+    }
+
     /// When the next capture is due; `tick` does nothing about captures before that.
     pub fn next_deadline(&self) -> Option<Nanos> {
         self.pending.iter().map(deadline).min()
@@ -285,12 +309,18 @@ impl FlightRecorder {
         let (due, open) = std::mem::take(&mut self.pending).into_iter().partition(due);
         self.pending = open;
         let due: Vec<Pending> = due;
-        due.into_iter()
+        let incidents = due
+            .into_iter()
             .map(|pending| {
                 *self.captures.entry("closed").or_insert(0) += 1;
-                pending.close(&self.window, &self.counters, self.sample_period_ns)
+                let report = self.looks.get(&pending.target).cloned();
+                let memory = (self.memory_interval, report.filter(|_| pending.asks_for_memory()));
+                pending.close(&self.window, &self.counters, self.sample_period_ns, memory)
             })
-            .collect()
+            .collect();
+        // What is still open is looked at when it closes.
+        self.looks.clear();
+        incidents
     }
 
     /// Takes new rules and times over. Captures under way keep their span.

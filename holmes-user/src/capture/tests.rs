@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::collect::{Nanos, What};
+use crate::collect::{Memory, Nanos, What};
 use crate::rules::{Rule, RuleSet};
 use crate::settings::WindowSettings;
 use crate::signals::{Reading, Signal, SignalFrame, Target};
@@ -36,6 +36,7 @@ pub(super) fn start() -> Start {
         time: Nanos::from_secs(START_S),
         unix_ns: START_UNIX_NS,
         sample_period_ns: PERIOD_NS,
+        memory_interval: 1 << 19,
         window: WindowSettings::default(),
         capture: settings(),
     }
@@ -174,7 +175,7 @@ fn a_manual_incident_has_every_profile_and_ends_its_base_at_the_trigger() {
     for at in 0..20 {
         let ms = (START_S + at) * 1_000 + 1;
         recorder.observe(app.runs(ms, &[1]));
-        recorder.observe(app.does(7, ms, &[2], What::Mmap { bytes: 4096 }));
+        recorder.observe(app.does(7, ms, &[2], What::Mmap { bytes: 4096, calls: 1 }));
         recorder.observe(app.does(7, ms, &[3], What::NewThread { tid: 100 + at as u32 }));
     }
     recorder.accept(Input::Trigger { time: Nanos::from_secs(START_S + 15), target: None });
@@ -183,7 +184,16 @@ fn a_manual_incident_has_every_profile_and_ends_its_base_at_the_trigger() {
     assert_eq!((incident.signal, incident.rule, incident.reason), (None, None, Reason::Manual));
     assert_eq!(
         stems(incident),
-        ["cpu", "cpu.base", "mmap", "mmap.base", "threads", "threads.base"]
+        [
+            "cpu",
+            "cpu.base",
+            "mmap",
+            "mmap.base",
+            "threads",
+            "threads.base",
+            "memory",
+            "memory.base"
+        ]
     );
     let times = [incident.start, incident.onset, incident.trigger, incident.end];
     assert_eq!(times.map(after_start), [0, 15, 15, 20], "not before the start, cut at the end");
@@ -197,7 +207,7 @@ fn a_manual_incident_has_every_profile_and_ends_its_base_at_the_trigger() {
 fn threads_and_memory_spikes_bring_their_own_profiles() {
     for (signal, stem, what) in [
         (Signal::Threads, "threads", What::NewThread { tid: 0 }),
-        (Signal::Memory, "mmap", What::Mmap { bytes: 1 << 20 }),
+        (Signal::Memory, "memory", What::Fault { address: 0, bytes: 4096, memory: Memory::File }),
     ] {
         let (app, mut inputs) = (Process::new(7, "/app"), Vec::new());
         for at in 0..80 {
@@ -214,7 +224,12 @@ fn threads_and_memory_spikes_bring_their_own_profiles() {
         }
         let incidents = run(&mut FlightRecorder::new(start()), inputs);
         let incident = &incidents[0];
-        assert_eq!(stems(incident), ["cpu", "cpu.base", stem, &format!("{stem}.base")]);
+        let base = format!("{stem}.base");
+        let mut expect = vec!["cpu", "cpu.base", stem, &base];
+        if signal == Signal::Memory {
+            expect.extend(["mmap", "mmap.base"]);
+        }
+        assert_eq!(stems(incident), expect);
         assert_eq!(after_start(incident.onset), 57, "{signal:?}");
         assert_eq!(count(incident, stem, 0x1004), 27 + 3 * 50 + 10, "{signal:?}");
         assert_eq!(count(incident, &format!("{stem}.base"), 0x1004), 27, "{signal:?}");

@@ -43,7 +43,7 @@ Configuration file (TOML, --config; SIGHUP reads it again; the command line wins
   max = 0
   cooldown = \"1m\"
 Also: cgroup, pid, all, listen, frequency, window, window_bytes, window_stacks, ring_bytes,
-unwind_bytes, debug_dirs, debuginfod, debug_cache.
+unwind_bytes, memory_interval, debug_dirs, debuginfod, debug_cache.
 
 Signals: SIGHUP reloads, SIGUSR1 cuts an incident now, SIGTERM or Ctrl-C finishes and leaves.
 Exit codes: 0 good, 1 failure, 2 usage.";
@@ -190,6 +190,10 @@ pub(super) struct RecorderArguments {
     #[arg(long = "unwind-bytes", value_name = "SIZE", hide_short_help = true,
         value_parser = unwind_rows)]
     pub unwind_rows: Option<u32>,
+    /// Touched memory between two samples of the memory profile [default: 512KiB]
+    #[arg(long, value_name = "SIZE", hide_short_help = true,
+        value_parser = |text: &str| values::MEMORY_INTERVAL.parse(text))]
+    pub memory_interval: Option<u64>,
     /// Look for separate debug files here, by build-id and .gnu_debuglink (repeatable) [default:
     /// /usr/lib/debug]
     #[arg(long, value_name = "DIR", hide_short_help = true, value_parser = path)]
@@ -232,6 +236,7 @@ impl RecorderArguments {
             window_stacks: self.window_stacks,
             ring_bytes: self.ring_bytes,
             unwind_rows: self.unwind_rows,
+            memory_interval: self.memory_interval,
             cpu_max: self.cpu_max,
             max_incidents_per_hour: self.max_incidents_per_hour,
             debug_dirs: (!self.debug_dir.is_empty()).then(|| self.debug_dir.clone()),

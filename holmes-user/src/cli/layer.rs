@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use holmes_common::limits::{DEFAULT_RING_BYTES, DEFAULT_ROWS};
+use holmes_common::limits::{DEFAULT_FAULT_INTERVAL, DEFAULT_RING_BYTES, DEFAULT_ROWS};
 use thiserror::Error;
 
 use crate::rules::Rule;
@@ -53,6 +53,7 @@ pub(super) struct Layer {
     pub ring_bytes: Option<u32>,
     /// Room for unwind tables, in rows.
     pub unwind_rows: Option<u32>,
+    pub memory_interval: Option<u64>,
     pub cpu_max: Option<f64>,
     pub max_incidents_per_hour: Option<u32>,
     pub debug_dirs: Option<Vec<PathBuf>>,
@@ -125,6 +126,7 @@ impl Layer {
             window_stacks: self.window_stacks.or(below.window_stacks),
             ring_bytes: self.ring_bytes.or(below.ring_bytes),
             unwind_rows: self.unwind_rows.or(below.unwind_rows),
+            memory_interval: self.memory_interval.or(below.memory_interval),
             cpu_max: self.cpu_max.or(below.cpu_max),
             max_incidents_per_hour: self.max_incidents_per_hour.or(below.max_incidents_per_hour),
             debug_dirs: self.debug_dirs.or(below.debug_dirs),
@@ -174,6 +176,7 @@ impl Layer {
                 frequency: self.frequency.unwrap_or(FREQUENCY),
                 ring_bytes: self.ring_bytes.unwrap_or(DEFAULT_RING_BYTES),
                 unwind_rows: self.unwind_rows.unwrap_or(DEFAULT_ROWS),
+                fault_interval: self.memory_interval.unwrap_or(DEFAULT_FAULT_INTERVAL),
                 copy_stacks: false,
                 probe_log,
             },

@@ -31,7 +31,9 @@ use std::time::SystemTime;
 
 use clap::{CommandFactory, Parser};
 pub use clap_complete::Shell;
-use holmes_common::limits::{DEFAULT_RING_BYTES, DEFAULT_ROWS, MAX_TARGETS};
+use holmes_common::limits::{
+    DEFAULT_FAULT_INTERVAL, DEFAULT_RING_BYTES, DEFAULT_ROWS, MAX_TARGETS,
+};
 use thiserror::Error;
 
 use self::arguments::{
@@ -207,6 +209,7 @@ fn record(
             frequency: arguments.frequency,
             ring_bytes: arguments.ring_bytes.unwrap_or(DEFAULT_RING_BYTES),
             unwind_rows: arguments.unwind_rows.unwrap_or(DEFAULT_ROWS),
+            fault_interval: DEFAULT_FAULT_INTERVAL,
             copy_stacks: arguments.stack_copies.is_some(),
             probe_log: false,
         },

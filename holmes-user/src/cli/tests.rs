@@ -34,6 +34,7 @@ fn nothing_is_the_whole_host_with_the_defaults() {
                 frequency: 49,
                 ring_bytes: 4 << 20,
                 unwind_rows: 4 << 20,
+                fault_interval: 512 << 10,
                 copy_stacks: false,
                 probe_log: false,
             },
@@ -54,11 +55,12 @@ fn every_flag_arrives() {
     let settings = run("--cgroup /a --cgroup b --rule cpu=min:1 --rule memory=off --cpu-max 90 \
          --max-incidents-per-hour 7 --interval 200ms --lookback 20s --after 5s --dump-dir d \
          --retention-bytes 1MiB --retention-age 2h --listen off -F 99 --window 60s \
-         --window-bytes 2MiB --window-stacks 10 --ring-bytes 5000 --unwind-bytes 8MiB --record-input f \
+         --window-bytes 2MiB --window-stacks 10 --ring-bytes 5000 --unwind-bytes 8MiB --memory-interval 64KiB --record-input f \
          --probe-log -q");
     assert_eq!(settings.probes.watch, Watch::Cgroups(vec!["/a".into(), "b".into()]));
     assert_eq!((settings.probes.frequency, settings.probes.ring_bytes), (99, 8192));
     assert_eq!(settings.probes.unwind_rows, 1 << 20);
+    assert_eq!(settings.probes.fault_interval, 64 << 10);
     assert!(settings.probes.probe_log && settings.quiet);
     let tunables = &settings.tunables;
     assert_eq!(tunables.rules.cpu.unwrap().min, 1.0);
@@ -134,6 +136,7 @@ fn record_has_its_own_settings() {
                 frequency: 99,
                 ring_bytes: 1 << 20,
                 unwind_rows: 1 << 18,
+                fault_interval: 512 << 10,
                 copy_stacks: false,
                 probe_log: false,
             },

@@ -43,6 +43,10 @@ pub(super) const RETENTION_BYTES: Bytes = Bytes { min: 1, max: 1 << 50 };
 /// Below 1 MiB the window does not hold one busy second; above 64 GiB it is a typing error.
 pub(super) const WINDOW_BYTES: Bytes = Bytes { min: 1 << 20, max: 64 << 30 };
 
+/// Between two samples of touched memory. Below 64 KiB a program that only touches memory pays more
+/// than the promised 5 %; above 1 GiB there is nothing to see.
+pub(super) const MEMORY_INTERVAL: Bytes = Bytes { min: 64 << 10, max: 1 << 30 };
+
 /// The kernel takes at most 2 GiB, of which every page is mapped twice.
 /// From a table for libc alone to one for a host full of compilers and browsers.
 pub(super) const UNWIND_BYTES: Bytes = Bytes { min: 1 << 20, max: 1 << 30 };

@@ -9,7 +9,9 @@ use holmes_common::limits::{COMM_LEN, MAX_KERNEL_FRAMES, MAX_USER_FRAMES};
 use holmes_common::record::{HEADER_BYTES, RecordHeader, RecordKind, StackCopy, flag};
 use holmes_common::unwind::WalkEnd;
 
-use super::observation::{CgroupId, Comm, Nanos, Observation, Stack, StackMemory, Walk, What};
+use super::observation::{
+    CgroupId, Comm, Memory, Nanos, Observation, Stack, StackMemory, Walk, What,
+};
 
 /// Why a record was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,16 +56,28 @@ pub fn decode(bytes: &[u8]) -> Result<Observation, Malformed> {
     let flags = field!(bytes, flags: u32);
     let value = field!(bytes, value: i64);
     let aux = field!(bytes, aux: u64);
+    let third = field!(bytes, stopped_at: u64);
     let what = match kind {
         RecordKind::Sample => What::CpuSample,
-        RecordKind::Mmap => What::Mmap { bytes: value.cast_unsigned() },
-        RecordKind::Munmap => What::Munmap { bytes: value.cast_unsigned() },
-        RecordKind::Brk => What::Brk { delta: value },
-        RecordKind::Mremap => What::Mremap { delta: value },
+        RecordKind::Mmap => What::Mmap { bytes: value.cast_unsigned(), calls: aux },
+        RecordKind::Released => What::Released { start: aux, bytes: value.cast_unsigned() },
+        RecordKind::Brk => What::Brk { bytes: value.cast_unsigned(), calls: aux },
+        RecordKind::Mremap => What::Mremap { bytes: value.cast_unsigned(), calls: aux },
         RecordKind::NewTask if flags & flag::NEW_THREAD != 0 => What::NewThread { tid: aux as u32 },
         RecordKind::NewTask => What::NewProcess { tgid: (aux >> 32) as u32 },
         RecordKind::Exec => What::Exec,
         RecordKind::Exit => What::Exit,
+        RecordKind::Fault => What::Fault {
+            address: aux,
+            bytes: value.cast_unsigned(),
+            memory: if flags & flag::HUGE_PAGE != 0 {
+                Memory::AnonymousHuge
+            } else {
+                Memory::Unknown
+            },
+        },
+        RecordKind::Moved => What::Moved { from: aux, to: value.cast_unsigned(), bytes: third },
+        RecordKind::OomVictim => What::OomVictim,
         RecordKind::StackCopy => return Err(Malformed::UnknownKind(raw_kind)),
     };
     Ok(Observation {
@@ -77,7 +91,7 @@ pub fn decode(bytes: &[u8]) -> Result<Observation, Malformed> {
         walk: Walk {
             // A number that no probe writes says nothing of the stack, which is true all the same.
             end: WalkEnd::from_raw(field!(bytes, walk_end: u16)).unwrap_or(WalkEnd::NotWalked),
-            stopped_at: field!(bytes, stopped_at: u64),
+            stopped_at: if kind == RecordKind::Moved { 0 } else { third },
             copy: None,
         },
         stack: Arc::new(Stack { user: words(user), kernel: words(kernel) }),
@@ -162,15 +176,23 @@ mod tests {
     fn each_kind() {
         let what = |kind, value, aux, flags| decode(&record(kind, &[], &[], value, aux, flags));
         let what = |kind, value, aux, flags| what(kind, value, aux, flags).map(|found| found.what);
-        assert_eq!(what(2, 4096, 0, 0), Ok(What::Mmap { bytes: 4096 }));
-        assert_eq!(what(3, 4096, 0, 0), Ok(What::Munmap { bytes: 4096 }));
-        assert_eq!(what(4, -4096, 0, 0), Ok(What::Brk { delta: -4096 }));
-        assert_eq!(what(5, -1, 0, 0), Ok(What::Mremap { delta: -1 }));
+        assert_eq!(what(2, 4096, 1, 0), Ok(What::Mmap { bytes: 4096, calls: 1 }));
+        assert_eq!(what(3, 4096, 7, 0), Ok(What::Released { start: 7, bytes: 4096 }));
+        assert_eq!(what(4, 4096, 64, 0), Ok(What::Brk { bytes: 4096, calls: 64 }));
+        assert_eq!(what(5, 9, 1, 0), Ok(What::Mremap { bytes: 9, calls: 1 }));
         let ids = 5 << 32 | 6;
         assert_eq!(what(6, 0, ids, flag::NEW_THREAD), Ok(What::NewThread { tid: 6 }));
         assert_eq!(what(6, 0, ids, 0), Ok(What::NewProcess { tgid: 5 }));
         assert_eq!(what(7, 0, 0, 0), Ok(What::Exec));
-        assert_eq!(what(8, 0, 0, 0), Ok(What::Exit));
+        assert_eq!(what(8, 0, 0, flag::LAST_THREAD), Ok(What::Exit));
+        let fault = |memory| Ok(What::Fault { address: 0x1000, bytes: 1 << 19, memory });
+        assert_eq!(what(10, 1 << 19, 0x1000, 0), fault(Memory::Unknown));
+        assert_eq!(what(10, 1 << 19, 0x1000, flag::HUGE_PAGE), fault(Memory::AnonymousHuge));
+        assert_eq!(
+            what(11, 0x9000, 0x1000, 0),
+            Ok(What::Moved { from: 0x1000, to: 0x9000, bytes: 0 })
+        );
+        assert_eq!(what(12, 0, 0, 0), Ok(What::OomVictim));
         assert_eq!(what(9, 0, 0, 0), Err(Malformed::UnknownKind(9)));
     }
 

@@ -12,4 +12,4 @@ mod observation;
 
 pub use decode::{Malformed, decode};
 pub use drain::{Drained, Drainer};
-pub use observation::{CgroupId, Comm, Nanos, Observation, Stack, StackMemory, Walk, What};
+pub use observation::{CgroupId, Comm, Memory, Nanos, Observation, Stack, StackMemory, Walk, What};

@@ -139,23 +139,53 @@ pub enum What {
     CpuSample,
     /// `mmap` of this length in bytes.
     Mmap {
-        /// Bytes asked for.
+        /// Bytes asked for, in all calls that this one stands for.
         bytes: u64,
+        /// How many these are.
+        #[serde(default = "one")]
+        calls: u64,
     },
-    /// `munmap` that freed this many mapped bytes.
-    Munmap {
-        /// Bytes that were mapped and no longer are.
-        bytes: u64,
-    },
-    /// `brk` that moved the heap's end.
+    /// `brk` that moved the heap's end up.
     Brk {
-        /// Bytes, negative when it shrank.
-        delta: i64,
+        /// Bytes gained, in all calls that this one stands for.
+        bytes: u64,
+        /// How many these are.
+        #[serde(default = "one")]
+        calls: u64,
     },
-    /// `mremap` that changed a mapping's size.
+    /// `mremap` that made a mapping larger.
     Mremap {
-        /// Bytes, negative when it shrank.
-        delta: i64,
+        /// Bytes gained, in all calls that this one stands for.
+        bytes: u64,
+        /// How many these are.
+        #[serde(default = "one")]
+        calls: u64,
+    },
+    /// The task touched a page that was not there: a sample of its page faults.
+    Fault {
+        /// The address touched.
+        address: u64,
+        /// Bytes of memory that it stands for.
+        bytes: u64,
+        /// What kind of memory it is.
+        #[serde(default)]
+        memory: Memory,
+    },
+    /// The process gave memory back in which faults had been sampled.
+    Released {
+        /// The first address.
+        start: u64,
+        /// Bytes from there on.
+        bytes: u64,
+    },
+    /// The process moved memory in which faults had been sampled.
+    Moved {
+        /// The first address before.
+        from: u64,
+        /// The first address since.
+        to: u64,
+        /// Bytes.
+        bytes: u64,
     },
     /// The task created a thread in its process.
     NewThread {
@@ -169,8 +199,45 @@ pub enum What {
     },
     /// The process executed a new program.
     Exec,
-    /// The thread ended.
+    /// The thread ended. [`holmes_common::record::flag::LAST_THREAD`] says whether it was the last
+    /// of its process.
     Exit,
+    /// The kernel kills the process because memory ran out.
+    OomVictim,
+}
+
+/// Of recordings that were made before a record could stand for several calls.
+const fn one() -> u64 {
+    1
+}
+
+/// What kind of memory was touched.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Memory {
+    /// It was gone before anybody could look.
+    #[default]
+    Unknown,
+    /// The process's own: heap, stacks, anonymous mappings, private copies of a file's pages.
+    Anonymous,
+    /// The same, in huge pages.
+    AnonymousHuge,
+    /// Pages of a file or of shared memory.
+    File,
+}
+
+impl Memory {
+    /// The value of the label `memory`; `None` where it is not known.
+    pub const fn label(self) -> Option<&'static str> {
+        match self {
+            Self::Unknown => None,
+            Self::Anonymous => Some("anonymous"),
+            Self::AnonymousHuge => Some("anonymous_huge"),
+            Self::File => Some("file_or_shared"),
+        }
+    }
 }
 
 impl What {
@@ -178,12 +245,14 @@ impl What {
     pub const fn stream(&self) -> Stream {
         match self {
             Self::CpuSample => Stream::Samples,
-            Self::Mmap { .. } | Self::Munmap { .. } | Self::Brk { .. } | Self::Mremap { .. } => {
-                Stream::Memory
-            }
-            Self::NewThread { .. } | Self::NewProcess { .. } | Self::Exec | Self::Exit => {
-                Stream::Tasks
-            }
+            Self::Mmap { .. } | Self::Brk { .. } | Self::Mremap { .. } => Stream::Memory,
+            Self::Fault { .. } => Stream::Faults,
+            Self::Released { .. } | Self::Moved { .. } => Stream::Releases,
+            Self::NewThread { .. }
+            | Self::NewProcess { .. }
+            | Self::Exec
+            | Self::Exit
+            | Self::OomVictim => Stream::Tasks,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Attaches each probe on its own. One that fails is off, and says why; the others go on.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 
 use aya::Ebpf;
@@ -8,6 +9,7 @@ use aya::programs::perf_event::{
 };
 use aya::programs::{PerfEvent, Program, ProgramError, RawTracePoint, TracePoint};
 use aya::util::online_cpus;
+use holmes_common::limits::FAULT_PERIOD;
 use tracing::{debug, warn};
 
 use super::probes::{ProbeState, ProbeStatus, SampleEvent, Sampling};
@@ -49,10 +51,7 @@ const PROBES: &[Probe] = &[
     Probe {
         name: "mmap",
         enables: "mapped memory by stack",
-        programs: &[
-            ("mmap_enter", Hook::Syscall("sys_enter_mmap")),
-            ("mmap_exit", Hook::Syscall("sys_exit_mmap")),
-        ],
+        programs: &[("mmap_exit", Hook::Syscall("sys_exit_mmap"))],
     },
     Probe {
         name: "munmap",
@@ -73,10 +72,17 @@ const PROBES: &[Probe] = &[
     Probe {
         name: "mremap",
         enables: "resized mappings by stack",
-        programs: &[
-            ("mremap_enter", Hook::Syscall("sys_enter_mremap")),
-            ("mremap_exit", Hook::Syscall("sys_exit_mremap")),
-        ],
+        programs: &[("mremap_exit", Hook::Syscall("sys_exit_mremap"))],
+    },
+    Probe {
+        name: "madvise",
+        enables: "memory given back without being unmapped",
+        programs: &[("madvise_exit", Hook::Syscall("sys_exit_madvise"))],
+    },
+    Probe {
+        name: "oom",
+        enables: "incidents when the kernel kills for memory",
+        programs: &[("mark_victim", Hook::RawTracepoint("mark_victim"))],
     },
 ];
 
@@ -94,6 +100,13 @@ pub(super) fn all(ebpf: &mut Ebpf, frequency: u32) -> (Vec<ProbeStatus>, Option<
             ProbeStatus { name: probe.name, enables: probe.enables, programs, state }
         })
         .collect();
+    let state = match faults(ebpf) {
+        Ok(how) => ProbeState::On(how),
+        Err(why) => ProbeState::Off(why),
+    };
+    let programs = vec!["fault"];
+    let enables = "resident memory by stack";
+    statuses.push(ProbeStatus { name: "faults", enables, programs, state });
     let sampling = sample(ebpf, frequency);
     let state = match &sampling {
         Ok(sampling) => ProbeState::On(format!(
@@ -192,6 +205,27 @@ fn sample(ebpf: &mut Ebpf, frequency: u32) -> Result<Sampling, String> {
         None => {}
     }
     Ok(Sampling { event, cpus: cpus.len() - unseen.len(), period_ns })
+}
+
+/// Opens the events of successful page faults on each CPU. Those that go to the disk are an event of
+/// their own.
+fn faults(ebpf: &mut Ebpf) -> Result<String, String> {
+    let program = ebpf.program_mut("fault").ok_or("the embedded object has no program fault")?;
+    let program: &mut PerfEvent =
+        program.try_into().map_err(|error: ProgramError| chain(&error))?;
+    program.load().map_err(|error| chain(&error))?;
+    let cpus = online_cpus().map_err(|(path, error)| format!("{path}: {error}"))?;
+    let mut unseen = BTreeMap::new();
+    for event in [SoftwareEvent::PageFaultsMin, SoftwareEvent::PageFaultsMaj] {
+        let event = PerfEventConfig::Software(event);
+        unseen.extend(on_each(program, &cpus, event, SamplePolicy::Period(FAULT_PERIOD)));
+    }
+    match unseen.first_key_value() {
+        Some((_, error)) if unseen.len() == cpus.len() => return Err(chain(error)),
+        Some((cpu, error)) => warn!("page faults of CPU {cpu} are not seen: {}", chain(error)),
+        None => {}
+    }
+    Ok(format!("on {} CPUs", cpus.len() - unseen.len()))
 }
 
 /// Attaches to one event of each of these CPUs. Returns those where that failed, and why.

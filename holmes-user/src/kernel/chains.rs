@@ -9,8 +9,9 @@ use tracing::warn;
 use super::error::KernelError;
 
 /// A chain's array, the program that walks, and the one that sends.
-const CHAINS: [(&str, &str, &str); 3] = [
+const CHAINS: [(&str, &str, &str); 4] = [
     ("SAMPLE_CHAIN", "sample_step", "sample_finish"),
+    ("FAULT_CHAIN", "fault_step", "fault_finish"),
     ("TASK_CHAIN", "task_step", "task_finish"),
     ("CALL_CHAIN", "call_step", "call_finish"),
 ];

@@ -47,6 +47,8 @@ pub struct ProbePlan {
     pub controller: Option<String>,
     /// Samples per second and CPU.
     pub frequency: u32,
+    /// Bytes of touched memory between two fault samples, on average.
+    pub fault_interval: u64,
     /// Size of the ring buffer in bytes, a power of two of at least a page.
     pub ring_bytes: u32,
     /// Rows of unwind tables that the kernel has room for, 8 bytes each.

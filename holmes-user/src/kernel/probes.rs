@@ -91,7 +91,7 @@ pub struct Probes {
 #[repr(transparent)]
 struct OffsetsPod(Offsets);
 
-// SAFETY: thirteen `u32` without padding (asserted beside its definition); every byte is initialised.
+// SAFETY: sixteen `u32` without padding (asserted beside its definition); every byte is initialised.
 unsafe impl Pod for OffsetsPod {}
 
 /// `SyscallLayout` may be copied into a map as bytes.
@@ -139,6 +139,7 @@ impl Probes {
         // Where it cannot be read the memory probes do not attach, and nobody looks at it.
         let layout = LayoutPod(tracefs::syscall_layout().unwrap_or(SyscallLayout::USUAL));
         let has_task_pt_regs = u32::from(types_have_helper);
+        let fault_interval = plan.fault_interval;
         let copy_stacks = u32::from(plan.copy_stacks);
         let code_mask = pointer_code_mask();
         let mut loader = EbpfLoader::new();
@@ -149,6 +150,7 @@ impl Probes {
             .override_global("CGROUP_SUBSYS", &subsystem, true)
             .override_global("RECORDER_TGID", &recorder, true)
             .override_global("OFFSETS", &offsets, true)
+            .override_global("FAULT_INTERVAL", &fault_interval, true)
             .override_global("SYSCALL_LAYOUT", &layout, true)
             .override_global("HAS_TASK_PT_REGS", &has_task_pt_regs, true)
             .override_global("COPY_STACKS", &copy_stacks, true)

@@ -61,6 +61,7 @@ impl Live {
             frequency: settings.frequency,
             ring_bytes: settings.ring_bytes,
             unwind_rows: settings.unwind_rows,
+            fault_interval: settings.fault_interval,
             copy_stacks: settings.copy_stacks,
             probe_log: settings.probe_log,
         };
@@ -139,6 +140,16 @@ impl Live {
     /// Hands over everything that is still to come, after the probes were detached.
     pub(super) fn drain_all(&mut self, mut sink: impl FnMut(Attributed)) {
         while self.drain(&mut sink).more {}
+    }
+
+    /// Which of these pages of processes are not in memory. A process that has ended is not among
+    /// them: its end is a record of its own.
+    pub(super) fn absent_pages(&mut self, pages: Vec<(u32, Vec<u64>)>) -> Vec<(u32, Vec<u64>)> {
+        let absent = pages.into_iter().filter_map(|(tgid, addresses)| {
+            let absent = self.attributor.absent_pages(tgid, &addresses)?;
+            (!absent.is_empty()).then_some((tgid, absent))
+        });
+        absent.collect()
     }
 
     /// What is counted of the unwinder's tables.

@@ -57,6 +57,7 @@ async fn record(settings: &RecordSettings) -> anyhow::Result<()> {
         time: from,
         unix_ns: from_unix_ns,
         sample_period_ns: sampling.period_ns,
+        memory_interval: settings.probes.fault_interval,
         window: WindowSettings {
             span: settings.duration.saturating_add(MARGIN),
             ..WindowSettings::default()

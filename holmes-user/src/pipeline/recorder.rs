@@ -22,14 +22,15 @@ use crate::kernel::{ProbeState, TargetFilter};
 use crate::rules::holmes_line;
 use crate::serve::{
     self, Metrics, REFRESH_QUEUE, Readiness, Server, ServerState, Status, TRIGGER_QUEUE,
-    TriggerAnswer, TriggerRequest, TriggerTarget,
 };
 use crate::settings::RecorderSettings;
-use crate::signals::{SampledCpu, SignalReader, Target};
+use crate::signals::{SampledCpu, SignalReader};
 use crate::store::{IncidentStore, ProbeOff};
 use crate::symbolize::NameStats;
 
+mod memory;
 mod show;
+mod triggers;
 
 use show::{SHOW_AT_LEAST_EVERY, SHOW_AT_MOST_EVERY};
 
@@ -86,6 +87,7 @@ impl Recorder {
             time: clock::monotonic(),
             unix_ns: clock::unix_ns(),
             sample_period_ns: period,
+            memory_interval: settings.probes.fault_interval,
             window: settings.window,
             capture: CaptureSettings::from(&settings.tunables),
         };
@@ -219,6 +221,9 @@ impl Recorder {
         if self.flight.next_deadline().is_some_and(|deadline| deadline <= now) {
             // The counters must reach as far as the incident does.
             self.feed(Input::Counters(self.live.counters(now)));
+            for target in self.flight.looks_due(now) {
+                self.look(now, target);
+            }
             self.feed(Input::Tick(now));
         }
     }
@@ -263,53 +268,6 @@ impl Recorder {
         self.sampled.update(self.live.cgroup_samples(now));
         let frame = self.reader.read(now, &|target| self.sampled.since_last(target));
         self.feed(Input::Signals(frame));
-    }
-
-    /// Cuts an incident of each target now.
-    fn trigger(&mut self, targets: &[Target]) -> Result<(), String> {
-        let now = clock::monotonic();
-        for target in targets {
-            self.flight.trigger(now, Some(target.clone())).map_err(|error| error.to_string())?;
-            self.tap.write(&Input::Trigger { time: now, target: Some(target.clone()) });
-            info!("an incident of {target} will be cut");
-        }
-        Ok(())
-    }
-
-    fn answer(&mut self, request: TriggerRequest) {
-        let watched = &self.live.watched;
-        let targets = match request.target() {
-            None => Ok(watched.targets()),
-            Some(TriggerTarget::Host) => Ok(vec![Target::Host]),
-            Some(TriggerTarget::Process(pid)) => {
-                watched.find_process(*pid, Path::new(PROC)).map(|target| vec![target])
-            }
-            Some(TriggerTarget::Cgroup(path)) => {
-                watched.find_cgroup(Path::new(path)).map(|target| vec![target])
-            }
-        };
-        let targets = targets.map_err(|error| error.to_string()).and_then(|targets| match targets
-            .iter()
-            .find(|target| !watched.covers(target))
-        {
-            Some(target) => Err(format!("{target} is not watched")),
-            None => Ok(targets),
-        });
-        let answer = match targets {
-            Err(reason) => {
-                TriggerAnswer::UnknownTarget { reason: format!("{reason}; watching {watched}") }
-            }
-            Ok(targets) => match self.trigger(&targets) {
-                Ok(()) => {
-                    let names: Vec<String> = targets.iter().map(Target::to_string).collect();
-                    TriggerAnswer::Accepted { target: names.join(", ") }
-                }
-                Err(reason) => {
-                    TriggerAnswer::Busy { reason, retry_after: self.settings.tunables.after }
-                }
-            },
-        };
-        request.answer(answer);
     }
 
     fn filed(&mut self, done: &Done) {

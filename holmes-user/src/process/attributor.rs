@@ -8,12 +8,14 @@ use std::sync::Arc;
 use super::attributed::{Attributed, Cgroup};
 use super::cgroups::CgroupIndex;
 use super::image::Image;
+use super::pagemap::Pagemaps;
 use super::table::{ProcessStats, ProcessTable};
-use crate::collect::{CgroupId, Nanos, Observation};
+use crate::collect::{CgroupId, Memory, Nanos, Observation, What};
 
 /// The processes and cgroups of the host, as far as they have been seen.
 pub struct Attributor {
     processes: ProcessTable,
+    pagemaps: Pagemaps,
     /// `None` on a host without cgroups.
     cgroups: Option<CgroupIndex>,
 }
@@ -21,15 +23,33 @@ pub struct Attributor {
 impl Attributor {
     /// Reads processes from this `/proc`, and cgroups from this index.
     pub fn new(proc_root: &Path, cgroups: Option<CgroupIndex>) -> Self {
-        Self { processes: ProcessTable::new(proc_root), cgroups }
+        let pagemaps = Pagemaps::new(proc_root);
+        Self { processes: ProcessTable::new(proc_root), pagemaps, cgroups }
     }
 
     /// Whose an observation is. Reads `/proc` where that is not known yet, so it must be asked
     /// soon after the fact, and in the order of the facts.
-    pub fn attribute(&mut self, observation: Observation) -> Attributed {
+    pub fn attribute(&mut self, mut observation: Observation) -> Attributed {
+        match &mut observation.what {
+            What::Fault { address, memory: memory @ Memory::Unknown, .. } => {
+                *memory = self.pagemaps.memory(observation.tgid, *address);
+            }
+            What::Exec => self.pagemaps.forget(observation.tgid),
+            What::Exit if observation.tid == observation.tgid => {
+                self.pagemaps.forget(observation.tgid);
+            }
+            What::NewProcess { tgid } => self.pagemaps.forget(*tgid),
+            _ => {}
+        }
         let image = self.processes.image_of(&observation);
         let cgroup = self.cgroup(observation.cgroup, observation.time);
         Attributed { observation, image, cgroup }
+    }
+
+    /// Those of a process's pages, by address in order, that are not in memory. `None` if it cannot be
+    /// asked any more.
+    pub fn absent_pages(&mut self, tgid: u32, addresses: &[u64]) -> Option<Vec<u64>> {
+        self.pagemaps.absent(tgid, addresses)
     }
 
     /// What a process has mapped that is expected to be observed.

@@ -14,6 +14,7 @@ pub mod fuzzing;
 mod image;
 mod maps;
 mod objects;
+mod pagemap;
 mod perf_map;
 mod table;
 

@@ -15,6 +15,8 @@ pub struct About {
     pub start_unix_ns: u64,
     /// Nanoseconds of CPU time that one sample stands for.
     pub sample_period_ns: u64,
+    /// Bytes of touched memory that one fault sample stands for, on average.
+    pub memory_interval: u64,
     /// Free text for whoever opens the file, one line each.
     pub comments: Vec<String>,
 }
@@ -47,7 +49,9 @@ impl About {
             ),
         ];
         comments.extend(loss_comments(&incident.losses));
-        Self { start_unix_ns, sample_period_ns: incident.sample_period_ns, comments }
+        let (sample_period_ns, memory_interval) =
+            (incident.sample_period_ns, incident.memory_interval);
+        Self { start_unix_ns, sample_period_ns, memory_interval, comments }
     }
 
     /// Of a recording that nothing triggered. `target` says in words what was recorded.
@@ -60,7 +64,7 @@ impl About {
         let mut comments =
             vec![format!("holmes-ebpf {}", env!("CARGO_PKG_VERSION")), format!("target: {target}")];
         comments.extend(loss_comments(losses));
-        Self { start_unix_ns, sample_period_ns, comments }
+        Self { start_unix_ns, sample_period_ns, memory_interval: 0, comments }
     }
 }
 

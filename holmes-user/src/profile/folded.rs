@@ -11,7 +11,7 @@ use crate::window::Cut;
 const KERNEL_SUFFIX: &str = "_[k]";
 
 /// The folded stacks of a cut, sorted, with the first value of each (samples, calls, threads
-/// created). Inlined functions are frames of their own.
+/// created, pages touched). Inlined functions are frames of their own.
 pub fn write(cut: &Cut, symbols: &SymbolTable) -> String {
     let mut stacks: BTreeMap<String, i64> = BTreeMap::new();
     for sample in &cut.samples {

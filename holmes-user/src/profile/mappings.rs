@@ -214,7 +214,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::collect::{Comm, Nanos, Stack};
+    use crate::collect::{Comm, Memory, Nanos, Stack};
     use crate::process::{Cgroup, Mapping};
     use crate::symbolize::frames;
     use crate::window::{CutSample, Owner, ProfileKind, pair};
@@ -247,7 +247,12 @@ mod tests {
             recorder: false,
         };
         let stack = Stack { user, kernel: [].into() };
-        CutSample { owner: Arc::new(owner), stack: Arc::new(stack), values: pair([1, 1]) }
+        CutSample {
+            owner: Arc::new(owner),
+            stack: Arc::new(stack),
+            memory: Memory::default(),
+            values: pair([1, 1]),
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::symbolize::{SymbolTable, frames};
 use crate::window::{Cut, CutSample, ProfileKind};
 
 /// How much of a profile's value a function took per second, before and during the spike. The unit
-/// is the profile's: nanoseconds of CPU time, bytes mapped, threads created.
+/// is the profile's: nanoseconds of CPU time, bytes mapped, bytes touched, threads created.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mover {
     /// The function; for frames without a name their file, in brackets.
@@ -102,7 +102,7 @@ fn by_function(cut: &Cut, symbols: &SymbolTable) -> FxHashMap<String, Sums> {
 /// The value that a rule is about.
 fn value(kind: ProfileKind, sample: &CutSample) -> i64 {
     match kind {
-        ProfileKind::Cpu | ProfileKind::Mmap => sample.values[1],
+        ProfileKind::Cpu | ProfileKind::Mmap | ProfileKind::Memory => sample.values[1],
         ProfileKind::Threads => sample.values[0],
     }
 }

@@ -10,7 +10,7 @@ use super::function::{NO_STACK, with_module};
 use super::mappings::Mappings;
 use super::proto::{Function, Label, Line, Location, Mapping, Profile, Sample, ValueType};
 use crate::symbolize::{Named, Place, SymbolTable, frames};
-use crate::window::{Cut, Owner, ProfileKind};
+use crate::window::{Cut, CutSample, Owner, ProfileKind};
 
 /// The value of the `recorder` label on samples of the recorder itself.
 const RECORDER: &str = "holmes-ebpf";
@@ -64,14 +64,17 @@ const fn default_type(kind: ProfileKind) -> &'static str {
         ProfileKind::Cpu => "cpu",
         ProfileKind::Mmap => "mapped",
         ProfileKind::Threads => "created",
+        ProfileKind::Memory => "inuse_space",
     }
 }
 
-/// What stands between two samples: time for CPU; of calls and threads, each one is recorded.
+/// What stands between two samples: time for CPU, touched memory for memory; of calls and threads,
+/// each one is recorded.
 fn period(kind: ProfileKind, about: &About) -> ((&'static str, &'static str), i64) {
     match kind {
         ProfileKind::Cpu => (kind.sample_types()[1], signed(about.sample_period_ns.max(1))),
         ProfileKind::Mmap | ProfileKind::Threads => (kind.sample_types()[0], 1),
+        ProfileKind::Memory => (("space", "bytes"), signed(about.memory_interval.max(1))),
     }
 }
 
@@ -101,7 +104,7 @@ impl Encoder<'_> {
             if location_id.is_empty() {
                 location_id.push(self.no_stack());
             }
-            let label = self.labels(&sample.owner);
+            let label = self.labels(sample);
             match known.get(&(location_id.clone(), label.clone())) {
                 Some(&index) => {
                     for (sum, value) in samples[index].value.iter_mut().zip(sample.values) {
@@ -118,7 +121,8 @@ impl Encoder<'_> {
         samples
     }
 
-    fn labels(&mut self, owner: &Owner) -> Vec<Label> {
+    fn labels(&mut self, sample: &CutSample) -> Vec<Label> {
+        let owner: &Owner = &sample.owner;
         let pid = self.strings.id("pid");
         let mut labels = vec![Label { key: pid, num: owner.tgid.into(), ..Default::default() }];
         let container = owner.cgroup.container.as_ref().map_or("", |container| &container.id);
@@ -126,6 +130,7 @@ impl Encoder<'_> {
             ("comm", owner.comm.text()),
             ("cgroup", owner.cgroup.path.clone()),
             ("container", container.to_owned()),
+            ("memory", sample.memory.label().unwrap_or_default().to_owned()),
             ("recorder", if owner.recorder { RECORDER.to_owned() } else { String::new() }),
         ];
         for (key, text) in texts {

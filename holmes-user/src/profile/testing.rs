@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use crate::collect::{CgroupId, Comm, Nanos, Stack};
+use crate::collect::{CgroupId, Comm, Memory, Nanos, Stack};
 use crate::process::{Cgroup, Container, Image, Mapping, Object, ObjectKind};
 use crate::symbolize::{Line, Named, Place, SymbolTable, frames};
 use crate::window::{Cut, CutSample, Owner, ProfileKind, pair};
@@ -84,6 +84,7 @@ pub(super) fn made() -> Made {
     let sample = |owner: &Arc<Owner>, stack: &Arc<Stack>, values| CutSample {
         owner: owner.clone(),
         stack: stack.clone(),
+        memory: Memory::default(),
         values: pair(values),
     };
     let samples = vec![
@@ -139,6 +140,7 @@ pub(super) fn cut_strategy() -> impl Strategy<Value = Made> {
                 .map(|(who, user, kernel, count, value)| CutSample {
                     owner: owners[who].clone(),
                     stack: Arc::new(Stack { user: user.into(), kernel: kernel.into() }),
+                    memory: Memory::default(),
                     values: pair([count, value]),
                 })
                 .collect();

@@ -68,8 +68,9 @@ impl Gathered<'_> {
                 reported: samples.reported,
                 lost: samples.lost,
             },
-            records: [Stream::Memory, Stream::Tasks]
+            records: Stream::ALL
                 .into_iter()
+                .filter(|stream| *stream != Stream::Samples)
                 .map(|stream| (stream.name().to_owned(), self.stream(stream)))
                 .collect(),
             stack_errors: self
@@ -190,6 +191,9 @@ impl Gathered<'_> {
             [
                 ("program_recursion", misses),
                 ("window_evicted", self.totals.window.evicted_later.cpu),
+                ("memory_page_not_followed", self.totals.window.residents.untracked),
+                ("memory_pages_thinned", self.totals.window.residents.thinned),
+                ("memory_fork_not_followed", self.totals.window.residents.unfollowed_forks),
                 ("process_maps_unreadable", self.processes.maps_failed),
                 ("executable_unreadable", self.processes.files_unreadable),
                 ("unwind_process_refused", self.unwind.processes_refused),

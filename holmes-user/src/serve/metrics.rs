@@ -218,17 +218,17 @@ impl Families {
             records: StreamFamilies {
                 taken: counters(
                     "holmes_records_taken_total",
-                    "Memory and task records taken.",
+                    "Records other than CPU samples taken.",
                     &["stream"],
                 )?,
                 reported: counters(
                     "holmes_records_reported_total",
-                    "Memory and task records that reached the window.",
+                    "Records other than CPU samples that reached the window.",
                     &["stream"],
                 )?,
                 lost: counters(
                     "holmes_records_lost_total",
-                    "Memory and task records lost, by cause. Taken = reported + lost.",
+                    "Records other than CPU samples lost, by cause. Taken = reported + lost.",
                     &["stream", "cause"],
                 )?,
             },
@@ -311,7 +311,9 @@ impl Families {
         for stream in Stream::ALL {
             let (families, label): (_, &[&str]) = match stream {
                 Stream::Samples => (&self.samples, &[]),
-                Stream::Memory | Stream::Tasks => (&self.records, &[stream.name()]),
+                Stream::Memory | Stream::Tasks | Stream::Faults | Stream::Releases => {
+                    (&self.records, &[stream.name()])
+                }
             };
             let causes = ["ring_full", "no_scratch", "no_chain"].map(|cause| (cause.to_owned(), 0));
             let lost = Counts::from(causes);

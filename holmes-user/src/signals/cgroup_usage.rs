@@ -26,11 +26,7 @@ pub(super) fn read(
     path: &str,
     host: &HostUsage,
 ) -> Option<Usage> {
-    let own = sources.layout.mount(hierarchy)?;
-    let directory = own.directory(path)?;
-    directory.join("cgroup.procs").exists().then_some(())?;
-    let populated = has_tasks(&directory);
-    let cgroup = Cgroup { sources, own, path, directory, populated };
+    let cgroup = Cgroup::at(sources, hierarchy, path)?;
     // The kernel keeps no counts for the root, which is the host itself.
     let at_root = |of_host: Option<u64>| of_host.filter(|_| path == "/");
     Some(Usage {
@@ -51,6 +47,24 @@ pub(super) fn read(
     })
 }
 
+/// The processes of a cgroup and of those below it.
+pub(super) fn processes_of(sources: &Sources, hierarchy: Hierarchy, path: &str) -> Vec<u32> {
+    let Some(cgroup) = Cgroup::at(sources, hierarchy, path) else { return Vec::new() };
+    let subtree = cgroup.subtree().unwrap_or_default();
+    let processes: BTreeSet<u32> =
+        subtree.iter().flat_map(|directory| cgroup.processes(directory)).collect();
+    processes.into_iter().collect()
+}
+
+/// The mount whose memory controller counts for a cgroup.
+pub(super) fn memory_mount<'a>(
+    sources: &'a Sources,
+    hierarchy: Hierarchy,
+    path: &'a str,
+) -> Option<&'a Mount> {
+    Cgroup::at(sources, hierarchy, path)?.memory_mount()
+}
+
 struct Cgroup<'a> {
     sources: &'a Sources,
     own: &'a Mount,
@@ -61,6 +75,14 @@ struct Cgroup<'a> {
 }
 
 impl<'a> Cgroup<'a> {
+    fn at(sources: &'a Sources, hierarchy: Hierarchy, path: &'a str) -> Option<Self> {
+        let own = sources.layout.mount(hierarchy)?;
+        let directory = own.directory(path)?;
+        directory.join("cgroup.procs").exists().then_some(())?;
+        let populated = has_tasks(&directory);
+        Some(Self { sources, own, path, directory, populated })
+    }
+
     /// The mounts that may have a controller's files for this cgroup, the best one first.
     fn mounts(&self, controller: &str) -> impl Iterator<Item = &'a Mount> {
         let layout = &self.sources.layout;
@@ -80,6 +102,10 @@ impl<'a> Cgroup<'a> {
         mount.directory(self.path).is_some_and(|directory| {
             directory.join("cgroup.procs").exists() && (!self.populated || has_tasks(&directory))
         })
+    }
+
+    fn memory_mount(&self) -> Option<&'a Mount> {
+        self.mounts("memory").find(|mount| working_set(mount, self.path).is_some())
     }
 
     fn cpu_time(&self) -> Option<(Clock, Duration)> {

@@ -5,6 +5,7 @@
 mod cgroup_usage;
 mod host_usage;
 mod limits;
+mod memory_report;
 mod process_usage;
 mod reader;
 mod reading;
@@ -13,6 +14,7 @@ mod sources;
 mod usage;
 mod watched;
 
+pub use memory_report::{CgroupMemory, Mappings, MemoryReport, ProcessMemory};
 pub use reader::{MAX_TRACKED, SignalReader};
 pub use reading::{Reading, Signal, SignalFrame, Target};
 pub use sampled::SampledCpu;

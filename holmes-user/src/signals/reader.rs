@@ -9,7 +9,9 @@ use std::time::Duration;
 use super::host_usage::{HostCpu, HostUsage};
 use super::sources::Sources;
 use super::usage::{Clock, Usage};
-use super::{Reading, Signal, SignalFrame, Target, cgroup_usage, process_usage};
+use super::{
+    MemoryReport, Reading, Signal, SignalFrame, Target, cgroup_usage, memory_report, process_usage,
+};
 use crate::collect::Nanos;
 use crate::kernel::cgroupfs::{Hierarchy, Located};
 use crate::process::{Cgroup, Container};
@@ -127,6 +129,11 @@ impl SignalReader {
             let (_, usage) = tracked.last.as_ref()?;
             Some((target, usage.memory?))
         })
+    }
+
+    /// Where the memory of one target is now.
+    pub fn memory_report(&self, target: &Target) -> MemoryReport {
+        memory_report::read(&self.sources, self.hierarchy, target)
     }
 
     /// Reads every target. `sampled_cpu` is the CPU time that the probes have seen a target use

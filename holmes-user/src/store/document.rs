@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::memory_document::MemoryDocument;
 use super::name::rfc3339;
 use crate::capture::{Incident, IncidentCut, Losses, Reason};
 use crate::collect::Nanos;
@@ -50,6 +51,9 @@ pub struct IncidentDocument {
     pub samples: SamplesDocument,
     /// What else was counted in the window: stacks cut or unreadable, other records lost.
     pub notes: BTreeMap<String, u64>,
+    /// Where the memory is, for incidents with a memory profile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryDocument>,
     /// What changed most at the onset, by function; rates of the second sample type of the
     /// signal's own profile.
     pub movers: Vec<Mover>,
@@ -254,6 +258,7 @@ impl IncidentDocument {
                 period_nanoseconds: incident.sample_period_ns,
             },
             notes,
+            memory: MemoryDocument::of(incident),
             movers,
             files: files.iter().map(|file| file.0.clone()).collect(),
             probes_off,

@@ -10,6 +10,7 @@ mod desk;
 mod document;
 mod error;
 mod incident_store;
+mod memory_document;
 mod name;
 mod retention;
 mod staging;
@@ -22,4 +23,5 @@ pub use document::{
 };
 pub use error::StoreError;
 pub use incident_store::{DOCUMENT_FILE, IncidentFiles, IncidentStore, StoreCounts, Written};
+pub use memory_document::{GrownDocument, MemoryDocument};
 pub use name::folder_name;

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::cut::{Owner, ProfileKind, sum};
 use super::intern::{Interned, table_bytes};
-use crate::collect::Stack;
+use crate::collect::{Memory, Stack};
 
 /// What the values of a cell belong to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -16,6 +16,8 @@ pub(super) struct CellKey {
     pub(super) kind: ProfileKind,
     pub(super) owner: Interned<Owner>,
     pub(super) stack: Interned<Stack>,
+    /// What kind of memory, in the memory profile.
+    pub(super) memory: Memory,
 }
 
 /// Owner of one second's values. Its keys are addresses of our own allocations, which no target

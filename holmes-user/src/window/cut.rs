@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::collect::{Comm, Nanos, Stack};
+use crate::collect::{Comm, Memory, Nanos, Stack};
 use crate::process::{Cgroup, Image};
 
 /// Values that a sample has at the most, whatever its kind.
@@ -28,15 +28,22 @@ pub enum ProfileKind {
     Mmap,
     /// Values: threads created in the span (count), threads alive at its end (count).
     Threads,
+    /// Values: pages touched in the span (count, bytes), and pages in use at its end, whenever they
+    /// were touched (count, bytes).
+    Memory,
 }
 
 impl ProfileKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Cpu, Self::Mmap, Self::Threads, Self::Memory];
+
     /// The stem of its file: `cpu` in `cpu.pb.gz`.
     pub const fn stem(self) -> &'static str {
         match self {
             Self::Cpu => "cpu",
             Self::Mmap => "mmap",
             Self::Threads => "threads",
+            Self::Memory => "memory",
         }
     }
 
@@ -46,6 +53,12 @@ impl ProfileKind {
             Self::Cpu => &[("samples", "count"), ("cpu", "nanoseconds")],
             Self::Mmap => &[("calls", "count"), ("mapped", "bytes")],
             Self::Threads => &[("created", "count"), ("alive", "count")],
+            Self::Memory => &[
+                ("alloc_objects", "count"),
+                ("alloc_space", "bytes"),
+                ("inuse_objects", "count"),
+                ("inuse_space", "bytes"),
+            ],
         }
     }
 
@@ -77,6 +90,8 @@ pub struct CutSample {
     pub owner: Arc<Owner>,
     /// Where.
     pub stack: Arc<Stack>,
+    /// What kind of memory, in the memory profile.
+    pub memory: Memory,
     /// Its values.
     pub values: Values,
 }

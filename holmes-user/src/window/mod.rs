@@ -5,18 +5,24 @@
 //! - `ring`: [`Window`], the buckets in order of time, and what falls out of them;
 //! - `bucket`: one second: values by owner and stack;
 //! - `intern`: each distinct stack and owner once, with exact equality;
+//! - `resident`: which touched pages are in use, and who touched them first;
+//! - `sites`: the owners and stacks that ledgers refer to;
 //! - `threads`: which threads are alive, and where they were created;
 //! - `tally`: how many observations each second kept and lost;
 //! - `stats`: the window in numbers;
 //! - `sample`: what an observation counts for in which profile;
-//! - `cut`: a piece of the window, on its way to becoming a profile.
+//! - `cut`: a piece of the window, on its way to becoming a profile;
+//! - `cutting`: how it is taken out.
 
 mod bucket;
 mod cut;
+mod cutting;
 mod intern;
 mod owner;
+mod resident;
 mod ring;
 mod sample;
+mod sites;
 mod stats;
 mod tally;
 mod threads;
@@ -27,6 +33,7 @@ pub(crate) mod testing;
 mod tests;
 
 pub use cut::{Cut, CutSample, MAX_VALUES, Owner, ProfileKind, Values, pair};
+pub use resident::ResidentStats;
 pub use ring::{MAX_SPAN_SECONDS, Window};
 pub use sample::Fate;
 pub use stats::WindowStats;

@@ -2,32 +2,34 @@
 //!
 //! Must not: know targets. Who asks for a cut says which owners it wants.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use holmes_common::record::flag;
 
 use super::bucket::{Bucket, CellKey};
-use super::cut::{Cut, CutSample, Owner, ProfileKind, Values, pair, sum};
-use super::intern::{Interned, Interner};
+use super::cut::{Owner, ProfileKind};
+use super::intern::Interner;
 use super::owner::Owners;
+use super::resident::Residents;
 use super::sample::{Fate, sample};
+use super::sites::{Site, Unused};
 use super::stats::WindowStats;
-use super::tally::{SpanTally, Tallies};
-use super::threads::{Ledger, Site, Unused};
-use crate::collect::{Nanos, Stack, What};
+use super::tally::Tallies;
+use super::threads::Ledger;
+use crate::collect::{Memory, Nanos, Observation, Stack, What};
 use crate::process::Attributed;
 use crate::settings::WindowSettings;
 
 /// The longest span a window has, in seconds: one hour. Every second costs a bucket and a tally.
 pub const MAX_SPAN_SECONDS: u64 = 3600;
 
-/// The share of the memory cap that the thread ledger may take: one part in this many. The ledger
-/// outlives the buckets, so it must leave room for them.
+/// The share of the memory cap that each ledger may take: one part in this many. The ledgers outlive
+/// the buckets, so they must leave room for them.
 const LEDGER_SHARE: usize = 4;
 
-const NANOS_PER_SECOND: u64 = 1_000_000_000;
+pub(super) const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 /// The last minutes of observations.
 ///
@@ -42,15 +44,16 @@ pub struct Window {
     sample_period_ns: u64,
     stacks: Interner<Stack>,
     owners: Owners,
-    buckets: BTreeMap<u64, Bucket>,
+    pub(super) buckets: BTreeMap<u64, Bucket>,
     bucket_bytes: usize,
     evicted_buckets: u64,
     /// Seconds before this one have left the window by age.
     oldest: u64,
     /// Seconds before this one have been evicted early.
     evicted_before: u64,
-    tallies: Tallies,
-    ledger: Ledger,
+    pub(super) tallies: Tallies,
+    pub(super) threads: Ledger,
+    pub(super) residents: Residents,
 }
 
 impl Window {
@@ -69,7 +72,8 @@ impl Window {
             oldest: 0,
             evicted_before: 0,
             tallies: Tallies::default(),
-            ledger: Ledger::new(settings.max_bytes / LEDGER_SHARE),
+            threads: Ledger::new(settings.max_bytes / LEDGER_SHARE),
+            residents: Residents::new(settings.max_bytes / LEDGER_SHARE),
         };
         window.set_span(settings.span);
         window
@@ -85,18 +89,7 @@ impl Window {
     /// Takes an observation in, and says what became of it. Its time may move the window on.
     pub fn observe(&mut self, attributed: Attributed) -> Fate {
         let Attributed { observation, image, cgroup } = attributed;
-        let mut unused = Unused::new();
-        match observation.what {
-            What::Exit => self.ledger.end(observation.tid, observation.time, &mut unused),
-            What::Exec => self.ledger.end_process(observation.tgid, observation.time, &mut unused),
-            What::NewProcess { tgid } => {
-                // Whoever had these ids before is gone, even if the record that said so was lost.
-                self.ledger.end(tgid, observation.time, &mut unused);
-                self.ledger.end_process(tgid, observation.time, &mut unused);
-            }
-            _ => {}
-        }
-        self.release(unused);
+        self.follow(&observation);
         let Some((kind, values)) = sample(observation.what, self.sample_period_ns) else {
             // Ended threads are remembered for a while: that costs memory, too.
             self.keep_under_cap();
@@ -111,11 +104,16 @@ impl Window {
             recorder: observation.flags & flag::RECORDER != 0,
         };
         let second = observation.time.second();
-        let mut fate = self.place(second, kind, owner, observation.stack, values, |this, site| {
-            if let What::NewThread { tid } = observation.what {
-                this.thread_created(tid, observation.tgid, observation.time, site);
-            }
-        });
+        let Observation { what, tgid, time, stack, .. } = observation;
+        let memory = if let What::Fault { memory, .. } = what { memory } else { Memory::default() };
+        let mut fate =
+            self.place(second, (kind, memory), owner, stack, values, |this, site| match what {
+                What::NewThread { tid } => this.thread_created(tid, tgid, time, site),
+                What::Fault { address, bytes, memory } => {
+                    this.page_touched(tgid, address, (time, bytes, memory), site);
+                }
+                _ => {}
+            });
         self.tallies.count(second, kind, fate);
         self.keep_under_cap();
         if fate == Fate::Held && second < self.evicted_before {
@@ -124,11 +122,43 @@ impl Window {
         fate
     }
 
+    /// Tells the ledgers what ended, began or was given back.
+    fn follow(&mut self, observation: &Observation) {
+        let Observation { tgid, tid, time, .. } = *observation;
+        let mut unused = Unused::new();
+        match observation.what {
+            What::Exit => {
+                self.threads.end(tid, time, &mut unused);
+                if observation.flags & flag::LAST_THREAD != 0 {
+                    self.residents.ended(tgid, time);
+                }
+            }
+            What::Exec => {
+                self.threads.end_process(tgid, time, &mut unused);
+                self.residents.executed(tgid, &mut unused);
+            }
+            What::NewProcess { tgid: child } => {
+                // Whoever had these ids before is gone, even if the record that said so was lost.
+                self.threads.end(child, time, &mut unused);
+                self.threads.end_process(child, time, &mut unused);
+                self.residents.forked(tgid, child, time, &mut unused);
+            }
+            What::Released { start, bytes } => {
+                self.residents.released(tgid, start, bytes, &mut unused);
+            }
+            What::Moved { from, to, bytes } => {
+                self.residents.moved(tgid, [from, to, bytes], &mut unused);
+            }
+            _ => {}
+        }
+        self.release(unused);
+    }
+
     /// Puts values into their cell, and hands the cell's owner and stack to `then`.
     fn place(
         &mut self,
         second: u64,
-        kind: ProfileKind,
+        (kind, memory): (ProfileKind, Memory),
         owner: Owner,
         stack: Arc<Stack>,
         values: [i64; 2],
@@ -162,7 +192,7 @@ impl Window {
             bucket
         });
         let before = bucket.bytes();
-        let key = CellKey { kind, owner: owner.clone(), stack: stack.clone() };
+        let key = CellKey { kind, owner: owner.clone(), stack: stack.clone(), memory };
         let is_new = bucket.add(key, values);
         self.bucket_bytes = self.bucket_bytes - before + bucket.bytes();
         if is_new {
@@ -183,9 +213,32 @@ impl Window {
         let mut unused = Unused::new();
         // Held before the ledger lets others go: the site may be among them.
         self.hold(&site);
-        if !self.ledger.created(tid, tgid, time, site.clone(), &mut unused) {
+        if !self.threads.created(tid, tgid, time, site.clone(), &mut unused) {
             unused.push(site);
         }
+        self.release(unused);
+    }
+
+    fn page_touched(&mut self, tgid: u32, address: u64, page: (Nanos, u64, Memory), site: Site) {
+        let mut unused = Unused::new();
+        // As above.
+        self.hold(&site);
+        if !self.residents.touched(tgid, address, page, site.clone(), &mut unused) {
+            unused.push(site);
+        }
+        self.release(unused);
+    }
+
+    /// The processes whose memory is followed and whose owner `wanted` names, with the addresses at
+    /// which pages are taken to be in use: for whoever looks whether they are.
+    pub fn resident_pages(&self, wanted: &dyn Fn(&Owner) -> bool) -> Vec<(u32, Vec<u64>)> {
+        self.residents.addresses(|_, site| wanted(site.owner.value()))
+    }
+
+    /// These pages of a process were looked for, and are not in place.
+    pub fn pages_gone(&mut self, tgid: u32, addresses: &[u64]) {
+        let mut unused = Unused::new();
+        self.residents.gone(tgid, addresses, &mut unused);
         self.release(unused);
     }
 
@@ -216,7 +269,8 @@ impl Window {
         }
         self.tallies.expire(oldest);
         let mut unused = Unused::new();
-        self.ledger.expire(now, &mut unused);
+        self.threads.expire(now, &mut unused);
+        self.residents.expire(now, &mut unused);
         self.release(unused);
         self.shrink();
     }
@@ -253,7 +307,11 @@ impl Window {
 
     /// Memory of everything that the cap covers, in bytes.
     pub fn bytes(&self) -> usize {
-        self.stacks.bytes() + self.owners.bytes() + self.bucket_bytes + self.ledger.bytes()
+        self.stacks.bytes()
+            + self.owners.bytes()
+            + self.bucket_bytes
+            + self.threads.bytes()
+            + self.residents.bytes()
     }
 
     /// What the window holds and has lost.
@@ -269,7 +327,8 @@ impl Window {
             evicted_buckets: self.evicted_buckets,
             observations: self.tallies.total(),
             evicted_later: self.tallies.evicted_later(),
-            threads: self.ledger.stats(),
+            threads: self.threads.stats(),
+            residents: self.residents.stats(),
         }
     }
 
@@ -277,108 +336,9 @@ impl Window {
     pub fn reach(&self) -> Nanos {
         start_of(self.oldest)
     }
-
-    /// What became of the observations of the whole seconds in `from..to`.
-    pub fn tally(&self, from: Nanos, to: Nanos) -> SpanTally {
-        let (from, to) = seconds(from, to);
-        self.tallies.span(from, to)
-    }
-
-    /// The two values of each whole second in `from..to`, of the owners that `wanted` names.
-    pub fn series(
-        &self,
-        kind: ProfileKind,
-        wanted: &dyn Fn(&Owner) -> bool,
-        from: Nanos,
-        to: Nanos,
-    ) -> Vec<[i64; 2]> {
-        let (from, to) = seconds(from, to);
-        (from..to.min(from.saturating_add(MAX_SPAN_SECONDS)))
-            .map(|second| {
-                let Some(bucket) = self.buckets.get(&second) else { return [0, 0] };
-                bucket
-                    .cells(kind)
-                    .filter(|(key, _)| wanted(key.owner.value()))
-                    .fold([0, 0], |total, (_, values)| sum(total, values))
-            })
-            .collect()
-    }
-
-    /// The samples of one kind in the whole seconds from the one `from` lies in up to `to`, of the
-    /// owners that `wanted` names.
-    ///
-    /// The threads profile counts as alive who was created before `to` and lives at `to`.
-    pub fn cut(
-        &self,
-        kind: ProfileKind,
-        wanted: &dyn Fn(&Owner) -> bool,
-        from: Nanos,
-        to: Nanos,
-    ) -> Cut {
-        self.cut_base(kind, wanted, from, to, to)
-    }
-
-    /// The part before `onset` of a cut that ends at `end`: the same cut's values, or less, for
-    /// each sample, so that the difference of the two is never negative.
-    ///
-    /// For this, the threads profile counts as alive who was created before `onset` and lives at
-    /// `end`: threads of the time before that have ended since are in neither profile's "alive".
-    pub fn cut_base(
-        &self,
-        kind: ProfileKind,
-        wanted: &dyn Fn(&Owner) -> bool,
-        from: Nanos,
-        onset: Nanos,
-        end: Nanos,
-    ) -> Cut {
-        let (first, behind) = seconds(from, onset);
-        let mut values: HashMap<(&Interned<Owner>, &Interned<Stack>), Values> = HashMap::new();
-        let mut add = |owner, stack, more| {
-            let entry = values.entry((owner, stack)).or_default();
-            *entry = sum(*entry, more);
-        };
-        if first < behind {
-            for bucket in self.buckets.range(first..behind).map(|(_, bucket)| bucket) {
-                for (key, more) in bucket.cells(kind) {
-                    if wanted(key.owner.value()) {
-                        add(&key.owner, &key.stack, pair(more));
-                    }
-                }
-            }
-        }
-        if kind == ProfileKind::Threads {
-            for site in self.ledger.alive(start_of(behind), start_of(seconds(onset, end).1)) {
-                if wanted(site.owner.value()) {
-                    add(&site.owner, &site.stack, pair([0, 1]));
-                }
-            }
-        }
-        let mut samples: Vec<CutSample> = values
-            .into_iter()
-            .map(|((owner, stack), values)| CutSample {
-                owner: owner.share(),
-                stack: stack.share(),
-                values,
-            })
-            .collect();
-        // The tables' order depends on their hash seeds; this one only on what was observed.
-        samples.sort_unstable_by(|left, right| {
-            let stacks = || {
-                (&left.stack.user, &left.stack.kernel)
-                    .cmp(&(&right.stack.user, &right.stack.kernel))
-            };
-            left.owner.cmp(&right.owner).then_with(stacks)
-        });
-        Cut { kind, from: start_of(first), to: start_of(behind), samples }
-    }
-}
-
-/// The whole seconds that `from..to` touches: the first, and the one behind the last.
-fn seconds(from: Nanos, to: Nanos) -> (u64, u64) {
-    (from.second(), to.0.div_ceil(NANOS_PER_SECOND))
 }
 
 /// The first moment of a second. The last second of the clock begins before its end.
-fn start_of(second: u64) -> Nanos {
+pub(super) fn start_of(second: u64) -> Nanos {
     Nanos(second.saturating_mul(NANOS_PER_SECOND))
 }

@@ -3,14 +3,18 @@
 //! Must not: keep anything.
 
 use super::cut::ProfileKind;
-use crate::collect::What;
+use crate::collect::{Memory, What};
+
+/// Bytes of a page, and of a huge one.
+const PAGE_BYTES: u64 = 4096;
+const HUGE_PAGE_BYTES: u64 = 2 << 20;
 
 /// What became of an observation that was given to the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It is in its second's bucket.
     Held,
-    /// No profile counts it (`munmap`, exits, ...).
+    /// No profile counts it (exits, memory given back, ...).
     NotProfiled,
     /// Lost: older than the window.
     Late,
@@ -22,23 +26,35 @@ pub enum Fate {
 
 /// The profile and the two values that an observation counts for; `None` where it is part of none.
 ///
-/// Shrinking (`munmap`, `brk` and `mremap` that give back) is no sample: the mmap profile shows
-/// where address space came from. The kernel's totals of each cgroup count what was given back.
+/// Giving back is no sample: the profiles show where memory came from. The kernel's totals of each
+/// cgroup count what was given back.
 pub(super) fn sample(what: What, sample_period_ns: u64) -> Option<(ProfileKind, [i64; 2])> {
     let saturate = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     match what {
         What::CpuSample => Some((ProfileKind::Cpu, [1, saturate(sample_period_ns)])),
-        What::Mmap { bytes } => Some((ProfileKind::Mmap, [1, saturate(bytes)])),
-        What::Brk { delta } | What::Mremap { delta } if delta > 0 => {
-            Some((ProfileKind::Mmap, [1, delta]))
+        What::Mmap { bytes, calls }
+        | What::Brk { bytes, calls }
+        | What::Mremap { bytes, calls } => {
+            Some((ProfileKind::Mmap, [saturate(calls), saturate(bytes)]))
+        }
+        // What of it is still in use is not known until the profile is cut: the residency ledger adds
+        // it then.
+        What::Fault { bytes, memory, .. } => {
+            Some((ProfileKind::Memory, [pages(bytes, memory), saturate(bytes)]))
         }
         // "Alive" is not known until the profile is cut: the thread ledger adds it then.
         What::NewThread { .. } => Some((ProfileKind::Threads, [1, 0])),
-        What::Brk { .. }
-        | What::Mremap { .. }
-        | What::Munmap { .. }
+        What::Released { .. }
+        | What::Moved { .. }
         | What::NewProcess { .. }
         | What::Exec
-        | What::Exit => None,
+        | What::Exit
+        | What::OomVictim => None,
     }
+}
+
+/// How many pages so many bytes are, at least one.
+pub(super) fn pages(bytes: u64, memory: Memory) -> i64 {
+    let page = if memory == Memory::AnonymousHuge { HUGE_PAGE_BYTES } else { PAGE_BYTES };
+    i64::try_from((bytes / page).max(1)).unwrap_or(i64::MAX)
 }

@@ -2,13 +2,14 @@
 //!
 //! Must not: hold state; the ring fills it in.
 
+use super::resident::ResidentStats;
 use super::tally::{PerKind, SpanTally};
 use super::threads::ThreadStats;
 
 /// What the window holds and has lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WindowStats {
-    /// Memory of stacks, owners, buckets and the thread ledger, in bytes.
+    /// Memory of stacks, owners, buckets and ledgers, in bytes.
     pub bytes: usize,
     /// Its cap.
     pub max_bytes: usize,
@@ -30,4 +31,6 @@ pub struct WindowStats {
     pub evicted_later: PerKind,
     /// The thread ledger.
     pub threads: ThreadStats,
+    /// The residency ledger.
+    pub residents: ResidentStats,
 }

@@ -17,6 +17,8 @@ pub struct PerKind {
     pub mmap: u64,
     /// Threads created.
     pub threads: u64,
+    /// Page faults sampled.
+    pub memory: u64,
 }
 
 impl PerKind {
@@ -26,6 +28,7 @@ impl PerKind {
             ProfileKind::Cpu => self.cpu,
             ProfileKind::Mmap => self.mmap,
             ProfileKind::Threads => self.threads,
+            ProfileKind::Memory => self.memory,
         }
     }
 
@@ -34,6 +37,7 @@ impl PerKind {
             ProfileKind::Cpu => &mut self.cpu,
             ProfileKind::Mmap => &mut self.mmap,
             ProfileKind::Threads => &mut self.threads,
+            ProfileKind::Memory => &mut self.memory,
         }
     }
 
@@ -41,6 +45,7 @@ impl PerKind {
         self.cpu += other.cpu;
         self.mmap += other.mmap;
         self.threads += other.threads;
+        self.memory += other.memory;
     }
 }
 

@@ -74,24 +74,24 @@ fn a_cut_has_the_wanted_owners_only() {
 fn growth_is_a_sample_and_shrinking_is_none() {
     let (app, mut window) = (Process::new(7, "/app"), roomy());
     let fates = [
-        What::Mmap { bytes: 4096 },
-        What::Brk { delta: 100 },
-        What::Mremap { delta: 10 },
-        What::Brk { delta: -5 },
-        What::Mremap { delta: -5 },
-        What::Munmap { bytes: 9 },
+        What::Mmap { bytes: 4096, calls: 1 },
+        What::Brk { bytes: 100, calls: 1 },
+        What::Mremap { bytes: 10, calls: 1 },
+        What::Mmap { bytes: 640, calls: 64 },
+        What::Released { start: 4096, bytes: 9 },
     ]
     .map(|what| window.observe(app.does(7, 1_000, &[1], what)));
-    assert_eq!(fates[..3], [Fate::Held; 3]);
-    assert_eq!(fates[3..], [Fate::NotProfiled; 3]);
-    assert_eq!(cut(&window, ProfileKind::Mmap, 1, 2), [(7, 1, [3, 4206])]);
+    assert_eq!(fates[..4], [Fate::Held; 4]);
+    assert_eq!(fates[4..], [Fate::NotProfiled]);
+    // One call may stand for several.
+    assert_eq!(cut(&window, ProfileKind::Mmap, 1, 2), [(7, 1, [67, 4846])]);
 }
 
 #[test]
 fn hostile_sizes_saturate() {
     let (app, mut window) = (Process::new(7, "/app"), roomy());
     for _ in 0..2 {
-        window.observe(app.does(7, 1_000, &[1], What::Mmap { bytes: u64::MAX }));
+        window.observe(app.does(7, 1_000, &[1], What::Mmap { bytes: u64::MAX, calls: 1 }));
     }
     assert_eq!(cut(&window, ProfileKind::Mmap, 1, 2), [(7, 1, [2, i64::MAX])]);
     let last = Process::new(1, "/").does(1, 0, &[1], What::CpuSample);
@@ -237,7 +237,7 @@ proptest! {
             let stack: Vec<u64> = (0..depth as u64).map(|frame| stack.wrapping_mul(frame)).collect();
             let what = match what {
                 0..=3 => What::CpuSample,
-                4 => What::Mmap { bytes: stack.len() as u64 },
+                4 => What::Mmap { bytes: stack.len() as u64, calls: 1 },
                 5 => What::NewThread { tid: 100 + tgid * 8 + depth as u32 % 8 },
                 6 => What::Exit,
                 _ => What::Exec,
@@ -287,7 +287,7 @@ proptest! {
             let tid = 100 + tgid * 4 + stack as u32;
             let what = match what {
                 0 => What::CpuSample,
-                1 => What::Mmap { bytes: 1 + stack },
+                1 => What::Mmap { bytes: 1 + stack, calls: 1 },
                 2 => What::NewThread { tid },
                 _ => What::Exit,
             };

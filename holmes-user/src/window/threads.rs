@@ -9,10 +9,9 @@ use std::mem::size_of;
 
 use rustc_hash::FxHashMap;
 
-use super::cut::Owner;
-use super::intern::{Interned, shared_bytes, table_bytes};
-use super::owner::image_bytes;
-use crate::collect::{Nanos, Stack};
+use super::intern::table_bytes;
+use super::sites::{Site, Sites, Unused};
+use crate::collect::Nanos;
 
 /// Threads followed at the same time, with those just ended. Twice what `kernel.threads-max`
 /// allows on a host of 4 GiB, and 16 MiB at the most.
@@ -41,31 +40,12 @@ pub struct ThreadStats {
     pub forgotten: u64,
 }
 
-/// Where a thread was created, and by whom.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Site {
-    pub(super) owner: Interned<Owner>,
-    pub(super) stack: Interned<Stack>,
-}
-
-impl Site {
-    fn bytes(&self) -> usize {
-        shared_bytes(self.owner.value())
-            + self.owner.value().image.as_ref().map_or(0, |image| image_bytes(image))
-            + shared_bytes(self.stack.value())
-            + size_of::<(Site, u32)>() * 2
-    }
-}
-
 #[derive(Clone, Debug)]
 struct Thread {
     tgid: u32,
     created: Nanos,
     site: Site,
 }
-
-/// A site that no thread refers to any more: the ring releases what it holds.
-pub(super) type Unused = Vec<Site>;
 
 /// Owner of what is known of threads.
 #[derive(Debug, Default)]
@@ -75,9 +55,8 @@ pub(super) struct Ledger {
     by_process: BTreeSet<(u32, u32)>,
     /// Ended lately, oldest first.
     ended: VecDeque<(Nanos, Thread)>,
-    /// Creation sites in use, with how many threads (alive or ended) refer to each.
-    sites: FxHashMap<Site, u32>,
-    site_bytes: usize,
+    /// Where the threads, alive or ended, were created.
+    sites: Sites,
     /// Bytes that all of this may occupy, with the owners and stacks it keeps alive.
     max_bytes: usize,
     untracked: u64,
@@ -102,7 +81,7 @@ impl Ledger {
         table_bytes::<(u32, Thread)>(self.alive.capacity())
             + self.by_process.len() * SET_ENTRY_BYTES
             + self.ended.capacity() * size_of::<(Nanos, Thread)>()
-            + table_bytes::<(Site, u32)>(self.sites.capacity())
+            + self.sites.bytes()
     }
 
     /// A thread was created. Says whether the site is new to the ledger, so that the ring holds it.
@@ -118,16 +97,14 @@ impl Ledger {
         if self.alive.len() + self.ended.len() >= MAX_THREADS {
             self.forget_oldest(unused);
         }
-        let site_is_new = !self.sites.contains_key(&site);
-        let site_bytes = if site_is_new { site.bytes() } else { 0 };
+        let kept = self.sites.kept_bytes() + self.sites.added_bytes(&site);
         let full = self.alive.len() >= MAX_THREADS;
         let tables = (self.alive.len() + self.ended.len() + 1) * THREAD_BYTES;
-        if full || self.site_bytes + site_bytes + tables > self.max_bytes {
+        if full || kept + tables > self.max_bytes {
             self.untracked += 1;
             return false;
         }
-        self.site_bytes += site_bytes;
-        *self.sites.entry(site.clone()).or_insert(0) += 1;
+        let site_is_new = self.sites.add(&site);
         self.by_process.insert((tgid, tid));
         self.alive.insert(tid, Thread { tgid, created: time, site });
         site_is_new
@@ -166,9 +143,7 @@ impl Ledger {
         if self.alive.len() * 4 < self.alive.capacity() {
             self.alive.shrink_to(self.alive.len() * 2);
         }
-        if self.sites.len() * 4 < self.sites.capacity() {
-            self.sites.shrink_to(self.sites.len() * 2);
-        }
+        self.sites.shrink();
     }
 
     fn forget_oldest(&mut self, unused: &mut Unused) {
@@ -179,14 +154,7 @@ impl Ledger {
 
     fn drop_oldest(&mut self, unused: &mut Unused) -> bool {
         let Some((_, thread)) = self.ended.pop_front() else { return false };
-        if let Some(threads) = self.sites.get_mut(&thread.site) {
-            *threads -= 1;
-            if *threads == 0 {
-                self.sites.remove(&thread.site);
-                self.site_bytes -= thread.site.bytes();
-                unused.push(thread.site);
-            }
-        }
+        self.sites.remove(thread.site, unused);
         true
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::input::{CaptureSettings, Counters, Start};
+use super::super::input::{CaptureSettings, Counters, MemoryLook, Start};
 use super::super::names::RecordedName;
 use crate::collect::{CgroupId, Nanos, Observation};
 use crate::process::{Cgroup, Image};
@@ -42,6 +42,7 @@ pub(super) enum Line<'a> {
         monotonic: Nanos,
         unix_ns: u64,
     },
+    Memory(Cow<'a, MemoryLook>),
     Trigger {
         time: Nanos,
         target: Option<Cow<'a, Target>>,
@@ -72,6 +73,9 @@ pub(super) struct StartLine {
     time: Nanos,
     unix_ns: u64,
     sample_period_ns: u64,
+    /// Absent in recordings without fault samples.
+    #[serde(default)]
+    memory_interval: u64,
     window_span_ns: u64,
     window_max_bytes: usize,
     window_max_stacks: usize,
@@ -119,6 +123,7 @@ impl From<&Start> for StartLine {
             time: start.time,
             unix_ns: start.unix_ns,
             sample_period_ns: start.sample_period_ns,
+            memory_interval: start.memory_interval,
             window_span_ns: nanos(start.window.span),
             window_max_bytes: start.window.max_bytes,
             window_max_stacks: start.window.max_stacks,
@@ -133,6 +138,7 @@ impl From<StartLine> for Start {
             time: line.time,
             unix_ns: line.unix_ns,
             sample_period_ns: line.sample_period_ns,
+            memory_interval: line.memory_interval,
             window: WindowSettings {
                 span: Duration::from_nanos(line.window_span_ns),
                 max_bytes: line.window_max_bytes,

@@ -76,7 +76,7 @@ fn definitions_are_written_once() {
 fn every_kind_of_input_comes_back() {
     let app = Process { image: None, ..Process::new(7, "/app") };
     let inputs = vec![
-        Input::Observation(app.does(8, 1, &[1, u64::MAX], What::Brk { delta: -4096 })),
+        Input::Observation(app.does(8, 1, &[1, u64::MAX], What::Brk { bytes: 4096, calls: 1 })),
         Input::Signals(SignalFrame {
             time: Nanos(3),
             host_cpu: 0.1 + 0.2,

@@ -62,6 +62,7 @@ impl<W: Write> Writer<W> {
                 totals: Cow::Borrowed(&counters.totals),
             }),
             &Input::Clock { monotonic, unix_ns } => Line::Clock { monotonic, unix_ns },
+            Input::Memory(look) => Line::Memory(Cow::Borrowed(look)),
             Input::Trigger { time, target } => {
                 Line::Trigger { time: *time, target: target.as_ref().map(Cow::Borrowed) }
             }

@@ -25,7 +25,7 @@ pub(super) const MAX_PROBLEMS: usize = 20;
 /// Characters shown of a value that is wrong.
 const MAX_SHOWN: usize = 40;
 
-const TOP: [&str; 21] = [
+const TOP: [&str; 22] = [
     "interval",
     "lookback",
     "after",
@@ -44,6 +44,7 @@ const TOP: [&str; 21] = [
     "window_stacks",
     "ring_bytes",
     "unwind_bytes",
+    "memory_interval",
     "debug_dirs",
     "debuginfod",
     "debug_cache",
@@ -154,6 +155,9 @@ impl<'t> Reader<'t> {
                     self.layer.unwind_rows = self
                         .bytes(&item, &values::UNWIND_BYTES)
                         .and_then(|bytes| self.accept(&item, values::unwind_rows(bytes)));
+                }
+                "memory_interval" => {
+                    self.layer.memory_interval = self.bytes(&item, &values::MEMORY_INTERVAL);
                 }
                 // `items` has told the rest.
                 _ => {}

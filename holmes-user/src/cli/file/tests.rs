@@ -51,6 +51,7 @@ fn every_key_arrives() {
         window_stacks = 1_000
         ring_bytes = 5000
         unwind_bytes = "2MiB"
+        memory_interval = "1MiB"
         retention.max_bytes = 0x1000
         retention.max_age = "1h"
         debug_dirs = ["/g", "h"]
@@ -80,6 +81,7 @@ fn every_key_arrives() {
             window_stacks: Some(1000),
             ring_bytes: Some(8192),
             unwind_rows: Some(1 << 18),
+            memory_interval: Some(1 << 20),
             cpu_max: Some(90.0),
             max_incidents_per_hour: Some(5),
             debug_dirs: Some(vec!["/g".into(), "h".into()]),

@@ -20,9 +20,12 @@ pub(super) use self::types::{Kind, Types};
 pub(super) const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
 /// The types that questions are asked about.
-const WANTED: [&str; 8] = [
+const WANTED: [&str; 11] = [
     "task_struct",
+    "signal_struct",
     "mm_struct",
+    RSS_COUNTS,
+    PER_CPU_COUNTER,
     "css_set",
     "cgroup_subsys_state",
     "cgroup",
@@ -30,6 +33,15 @@ const WANTED: [&str; 8] = [
     SUBSYSTEMS,
     HELPERS,
 ];
+
+/// What `mm_struct.rss_stat` was before 6.2: an array of words, in a struct of its own.
+const RSS_COUNTS: &str = "mm_rss_stat";
+
+/// What it is an array of since.
+const PER_CPU_COUNTER: &str = "percpu_counter";
+
+/// `MM_ANONPAGES`: the index of the anonymous pages in that array.
+const ANON_PAGES: u32 = 1;
 
 /// The enum of cgroup controllers.
 const SUBSYSTEMS: &str = "cgroup_subsys_id";
@@ -54,6 +66,9 @@ impl KernelTypes {
             task_mm: self.offset("task_struct", &["mm"]),
             task_stack: self.offset("task_struct", &["stack"]),
             task_cgroups: self.offset("task_struct", &["cgroups"]),
+            task_signal: self.offset("task_struct", &["signal"]),
+            signal_live: self.offset("signal_struct", &["live"]),
+            mm_anon_pages: self.anon_pages(),
             mm_brk: self.offset("mm_struct", &["brk"]),
             mm_total_vm: self.offset("mm_struct", &["total_vm"]),
             css_set_subsys: self.offset("css_set", &["subsys"]),
@@ -62,6 +77,22 @@ impl KernelTypes {
             cgroup_kn: self.offset("cgroup", &["kn"]),
             kn_parent: self.offset("kernfs_node", &["__parent", "parent"]),
             kn_id: self.offset("kernfs_node", &["id"]),
+        }
+    }
+
+    /// Where an address space counts its anonymous pages.
+    fn anon_pages(&self) -> u32 {
+        let array = self.offset("mm_struct", &["rss_stat"]);
+        let in_array = match self.0.size(RSS_COUNTS) {
+            Some(_) => Some(ANON_PAGES * 8),
+            None => self.0.size(PER_CPU_COUNTER).and_then(|size| {
+                let count = self.0.member_offset(PER_CPU_COUNTER, "count")?;
+                size.checked_mul(ANON_PAGES)?.checked_add(count)
+            }),
+        };
+        match in_array {
+            Some(offset) if array != NO_OFFSET => array.saturating_add(offset),
+            _ => NO_OFFSET,
         }
     }
 
@@ -103,6 +134,9 @@ mod tests {
             offsets.task_mm,
             offsets.task_stack,
             offsets.task_cgroups,
+            offsets.task_signal,
+            offsets.signal_live,
+            offsets.mm_anon_pages,
             offsets.mm_brk,
             offsets.mm_total_vm,
             offsets.css_set_subsys,

@@ -7,7 +7,8 @@ use super::*;
 
 fn sound() -> Profile {
     let made = made();
-    let about = About { start_unix_ns: 1, sample_period_ns: 10, comments: vec!["c".to_owned()] };
+    let comments = vec!["c".to_owned()];
+    let about = About { start_unix_ns: 1, sample_period_ns: 10, memory_interval: 1, comments };
     let profile = super::super::encode(&made.cut, &made.symbols, &about);
     assert_eq!(check(&profile), Ok(()));
     profile

@@ -37,6 +37,8 @@ pub(in crate::store) fn incident() -> Incident {
         end: Nanos::from_secs(110),
         trigger_unix_ns: 1_793_675_700_250_000_000,
         sample_period_ns: 20_408_163,
+        memory_interval: 524_288,
+        memory: None,
         losses: Losses {
             taken: 10,
             reported: 8,

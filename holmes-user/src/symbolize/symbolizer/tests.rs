@@ -6,7 +6,7 @@ use std::io::{Seek, Write};
 
 use super::super::excerpt::tests::{one_symbol, small_elf};
 use super::*;
-use crate::collect::{CgroupId, Comm, Nanos, Stack};
+use crate::collect::{CgroupId, Comm, Memory, Nanos, Stack};
 use crate::process::Object;
 use crate::process::{Cgroup, Image, Mapping};
 use crate::window::{CutSample, Owner, ProfileKind, pair};
@@ -71,7 +71,12 @@ fn cut(image: Option<Image>, user: &[u64], kernel: &[u64]) -> Cut {
         recorder: false,
     };
     let stack = Arc::new(Stack { user: user.into(), kernel: kernel.into() });
-    let samples = vec![CutSample { owner: Arc::new(owner), stack, values: pair([1, 1]) }];
+    let samples = vec![CutSample {
+        owner: Arc::new(owner),
+        stack,
+        memory: Memory::default(),
+        values: pair([1, 1]),
+    }];
     Cut { kind: ProfileKind::Cpu, from: Nanos(0), to: Nanos(1), samples }
 }
 

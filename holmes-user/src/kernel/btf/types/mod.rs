@@ -125,6 +125,11 @@ impl Types {
         bits.is_multiple_of(8).then_some(bits / 8)
     }
 
+    /// The size of a struct in bytes.
+    pub(in crate::kernel) fn size(&self, structure: &str) -> Option<u32> {
+        self.named(Kind::Struct, structure).next().map(|record| record.size_or_type)
+    }
+
     /// The value of a member of an enum.
     pub(in crate::kernel) fn enum_value(&self, enumeration: &str, member: &str) -> Option<u64> {
         let narrow = self.named(Kind::Enum, enumeration).find_map(|record| {

@@ -1,0 +1,200 @@
+//! Resident memory: page faults, sampled by bytes, with the stack that touched the memory first.
+//!
+//! The event is the kernel's own software counter of successful faults, minor and major, on each
+//! CPU. One run stands for [`FAULT_PERIOD`] faults; of those, most only count towards the next
+//! sample. Huge pages are rare and large: each run that meets them is a sample.
+
+use aya_ebpf::{
+    EbpfContext,
+    helpers::{bpf_get_current_pid_tgid, generated::bpf_get_prandom_u32},
+    macros::perf_event,
+    programs::PerfEventContext,
+};
+use holmes_common::{
+    counter::Stream,
+    globals::NO_OFFSET,
+    limits::{FAULT_PERIOD, FAULT_REGION_BITS, MAX_REGIONS_LOOKED_UP},
+    record::{RecordKind, flag},
+};
+
+use crate::{
+    filter::{current_mm, pointer, subject},
+    globals::{FAULT_INTERVAL, OFFSETS},
+    maps::{ANON_PAGES, FAULT_STATES, SAMPLED_REGIONS, Slot},
+    record::Report,
+    unwind::{chains, registers},
+};
+
+/// Bytes of a page on x86-64, and on arm64 as most distributions configure it.
+const PAGE_BYTES: u64 = 4096;
+
+/// Pages of a huge page: what one entry of the page table's last level but one covers.
+const HUGE_PAGES: u64 = 512;
+
+/// What a CPU knows from one run to the next. Runs on one CPU do not interrupt each other.
+#[repr(C)]
+pub struct FaultState {
+    /// Bytes to go until the next sample; negative once they are used up.
+    left: i64,
+    /// Bytes between the last sample and the next.
+    step: u64,
+}
+
+/// `PERF_COUNT_SW_PAGE_FAULTS_MIN` and `_MAJ`: after the page was put in place, in the context of
+/// the task that touched it.
+#[perf_event]
+pub fn fault(ctx: PerfEventContext) -> u32 {
+    let Some(state) = FAULT_STATES.get_ptr_mut(0) else {
+        return 0;
+    };
+    // SAFETY: the entry is this CPU's, and this program does not interrupt itself.
+    let state = unsafe { &mut *state };
+    let huge = huge_gain();
+    let weight = if let Some(pages) = huge {
+        pages * PAGE_BYTES
+    } else {
+        state.left -= (FAULT_PERIOD * PAGE_BYTES) as i64;
+        if state.left > 0 {
+            return 0;
+        }
+        let weight = state.step;
+        draw(state);
+        // The first one on this CPU began nowhere.
+        if weight == 0 {
+            return 0;
+        }
+        weight
+    };
+    let Some(subject) = subject() else {
+        return 0;
+    };
+    // SAFETY: the context is valid while the program runs, and the verifier checks the offset.
+    let address = unsafe { (*ctx.ctx).addr };
+    mark(subject.tgid, address >> FAULT_REGION_BITS);
+    let report = Report {
+        stream: Stream::Faults,
+        slot: Slot::Fault,
+        kind: RecordKind::Fault,
+        flags: if huge.is_some() { flag::HUGE_PAGE } else { 0 },
+        value: weight as i64,
+        aux: address,
+    };
+    // A system call may have touched the memory, to write its answer there.
+    let with_kernel = !registers::in_user_mode(&ctx);
+    let found = registers::sampled(&ctx);
+    report.send_with_stacks(ctx.as_ptr(), &subject, &chains::FAULTS, &found, with_kernel, |walk| {
+        registers::keep(&ctx, walk);
+    });
+    0
+}
+
+/// Pages that the process has gained since its last run, if there are so many that one of them must
+/// have been huge. The kernel counts those at once. Of single pages there are a handful between two
+/// runs: half a huge page's worth would take fifty times as many, on each of the process's CPUs.
+#[inline(always)]
+fn huge_gain() -> Option<u64> {
+    let pages = anon_pages()?;
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let Some(known) = ANON_PAGES.get_ptr_mut(tgid) else {
+        // Where there is no room the least recently seen process makes some.
+        let _ = ANON_PAGES.insert(tgid, pages, 0);
+        return None;
+    };
+    // SAFETY: a word of the map's, read and written whole. Two CPUs of one process may see the same
+    // gain: then it counts twice.
+    let before = unsafe { known.read_volatile() };
+    // SAFETY: as above.
+    unsafe { known.write_volatile(pages) };
+    let gained = pages.wrapping_sub(before) as i64;
+    (gained >= (HUGE_PAGES / 2) as i64).then_some(gained as u64)
+}
+
+/// The process has given so many bytes back: what it gains next is not to be set off against that.
+#[inline(always)]
+pub fn shrunk(tgid: u32, bytes: u64) {
+    if bytes < HUGE_PAGES * PAGE_BYTES {
+        return;
+    }
+    let (Some(pages), Some(known)) = (anon_pages(), ANON_PAGES.get_ptr_mut(tgid)) else {
+        return;
+    };
+    // SAFETY: as in `huge_gain`.
+    if pages < unsafe { known.read_volatile() } {
+        // SAFETY: as above.
+        unsafe { known.write_volatile(pages) };
+    }
+}
+
+/// The anonymous pages of the current process; `None` where they cannot be read.
+#[inline(always)]
+fn anon_pages() -> Option<u64> {
+    let offsets = OFFSETS.load();
+    let mm = current_mm(offsets.task_mm).filter(|mm| *mm != 0)?;
+    (offsets.mm_anon_pages != NO_OFFSET).then(|| pointer(mm, offsets.mm_anon_pages))
+}
+
+/// Draws the distance to the next sample: between half and one and a half of the interval, so that no
+/// pattern of a program keeps step with it.
+#[inline(always)]
+fn draw(state: &mut FaultState) {
+    let interval = FAULT_INTERVAL.load();
+    // SAFETY: no argument.
+    let random = u64::from(unsafe { bpf_get_prandom_u32() });
+    let step = (interval >> 1) + ((random * interval) >> 32);
+    state.step = step;
+    // What was used beyond the last distance belongs to this one.
+    state.left += step as i64;
+    if state.left <= 0 {
+        state.left = step as i64;
+    }
+}
+
+/// Notes that a region has a sample.
+#[inline(always)]
+fn mark(tgid: u32, number: u64) {
+    // Where there is no room the least recently sampled one makes some; a failure under contention
+    // is made up for by the next sample.
+    let _ = SAMPLED_REGIONS.insert(region(tgid, number), 1, 0);
+}
+
+/// Notes that a range has samples, as far as ranges are looked up by region.
+#[inline(always)]
+pub fn mark_regions(tgid: u32, start: u64, bytes: u64) {
+    let first = start >> FAULT_REGION_BITS;
+    let last = start.wrapping_add(bytes) >> FAULT_REGION_BITS;
+    for at in 0..=MAX_REGIONS_LOOKED_UP {
+        if first.wrapping_add(at) > last {
+            break;
+        }
+        mark(tgid, first.wrapping_add(at));
+    }
+}
+
+/// The key of a process's region. User addresses have at most 57 bits.
+#[inline(always)]
+fn region(tgid: u32, number: u64) -> u64 {
+    u64::from(tgid) << 36 ^ number
+}
+
+/// Whether there may be a sample in a range of the process's addresses.
+#[inline(always)]
+pub fn may_hold_samples(tgid: u32, start: u64, bytes: u64) -> bool {
+    if bytes == 0 {
+        return false;
+    }
+    let first = start >> FAULT_REGION_BITS;
+    let last = start.wrapping_add(bytes - 1) >> FAULT_REGION_BITS;
+    let regions = last.wrapping_sub(first).wrapping_add(1);
+    if regions > MAX_REGIONS_LOOKED_UP {
+        return true;
+    }
+    for at in 0..MAX_REGIONS_LOOKED_UP {
+        if at >= regions {
+            break;
+        }
+        if SAMPLED_REGIONS.get_ptr(region(tgid, first.wrapping_add(at))).is_some() {
+            return true;
+        }
+    }
+    false
+}
