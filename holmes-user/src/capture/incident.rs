@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::oom::OomVictim;
 use crate::collect::Nanos;
 use crate::rules::Rule;
 use crate::signals::{MemoryReport, Signal, Target};
@@ -20,6 +21,8 @@ pub enum Reason {
         /// That average.
         average: f64,
     },
+    /// The kernel killed a process because memory ran out.
+    Oom,
     /// Somebody asked, by `POST /trigger` or SIGUSR1.
     Manual,
 }
@@ -81,6 +84,8 @@ pub struct Incident {
     pub rule: Option<Rule>,
     /// Why.
     pub reason: Reason,
+    /// The processes that the kernel killed, the first one first; empty but for [`Reason::Oom`].
+    pub victims: Vec<OomVictim>,
     /// The values before, oldest first.
     pub previous: Vec<f64>,
     /// The value that fired.
@@ -105,4 +110,15 @@ pub struct Incident {
     pub losses: Losses,
     /// The profiles.
     pub cuts: Vec<IncidentCut>,
+}
+
+impl Incident {
+    /// What it is an incident of, in a word: the signal's name, `oom` or `manual`.
+    pub fn kind(&self) -> &'static str {
+        match (self.reason, self.signal) {
+            (Reason::Oom, _) => "oom",
+            (_, Some(signal)) => signal.name(),
+            (_, None) => "manual",
+        }
+    }
 }

@@ -8,11 +8,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::names::Names;
+use super::oom::OomKill;
 use crate::collect::Nanos;
 use crate::process::Attributed;
 use crate::rules::RuleSet;
 use crate::settings::{Tunables, WindowSettings};
-use crate::signals::{MemoryReport, SignalFrame, Target};
+use crate::signals::{KernelKill, MemoryReport, SignalFrame, Target};
 
 /// The settings that capture needs, and that SIGHUP reloads.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,6 +80,21 @@ pub struct MemoryLook {
     pub gone: Vec<(u32, Vec<u64>)>,
     /// Where its memory is, if anybody asked.
     pub report: Option<MemoryReport>,
+    /// What the kernel's log said of victims.
+    #[serde(default)]
+    pub kills: Vec<KernelKill>,
+}
+
+/// What an incident needs to be looked at before it is cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LookWanted {
+    /// Whose memory.
+    pub target: Target,
+    /// Whether the pages that samples have found in use are looked for. Not after a kill: the victim's
+    /// are going, and what they were is the point.
+    pub residency: bool,
+    /// Victims that the kernel's log is asked about.
+    pub victims: Vec<u32>,
 }
 
 /// One input.
@@ -99,6 +115,8 @@ pub enum Input {
     },
     /// Somebody has looked at the memory of a target.
     Memory(MemoryLook),
+    /// The kernel killed a process because memory ran out.
+    OomKill(OomKill),
     /// Somebody asks for an incident now.
     Trigger {
         /// When.

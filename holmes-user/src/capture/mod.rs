@@ -6,6 +6,7 @@
 //! - `recorder`: [`FlightRecorder`], which takes every [`Input`] and returns incidents;
 //! - `pending`: a spike whose after-window is still open;
 //! - `onset`: when a spike began;
+//! - `oom`: kills for memory;
 //! - `losses`: what the kernel counted, over time;
 //! - `input`: everything that reaches the recorder;
 //! - `names`: the names found for an incident's addresses, as a recording keeps them;
@@ -19,6 +20,7 @@ mod input;
 mod losses;
 mod names;
 mod onset;
+mod oom;
 mod pending;
 mod recorder;
 pub mod recording;
@@ -27,6 +29,7 @@ pub mod recording;
 mod tests;
 
 pub use incident::{Incident, IncidentCut, Losses, Reason};
-pub use input::{CaptureSettings, Counters, Input, MemoryLook, Start};
+pub use input::{CaptureSettings, Counters, Input, LookWanted, MemoryLook, Start};
 pub use names::{Names, RecordedLine, RecordedName};
+pub use oom::{OomKill, OomVictim};
 pub use recorder::{FlightRecorder, MAX_PENDING, Refused, SETTLE, Totals};

@@ -3,8 +3,10 @@
 //! Must not: decide when that is (the recorder does).
 
 use super::incident::{Incident, IncidentCut, Reason};
+use super::input::LookWanted;
 use super::losses::{CounterHistory, losses};
 use super::onset::first_of_run;
+use super::oom::OomVictim;
 use crate::collect::Nanos;
 use crate::rules::Rule;
 use crate::signals::{MemoryReport, Signal, Target};
@@ -26,6 +28,19 @@ pub(super) struct Pending {
     pub(super) trigger: Nanos,
     pub(super) trigger_unix_ns: u64,
     pub(super) end: Nanos,
+    /// Who was killed; for [`Reason::Oom`] only.
+    pub(super) victims: Vec<OomVictim>,
+    /// Where the target's memory was, when somebody looked.
+    pub(super) report: Option<MemoryReport>,
+}
+
+/// What a sample stands for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Periods {
+    /// Of a CPU sample, nanoseconds of CPU time.
+    pub(super) sample_ns: u64,
+    /// Of a fault sample, bytes on average.
+    pub(super) memory: u64,
 }
 
 /// The series that shows when a signal rose: a profile, and which of its two values.
@@ -37,7 +52,7 @@ const fn series_of(signal: Signal) -> (ProfileKind, usize) {
     }
 }
 
-/// The profiles of an incident: where the CPU time went, always, and what the signal is about.
+/// The profiles of a signal's incidents.
 const fn profiles_of(signal: Option<Signal>) -> &'static [ProfileKind] {
     match signal {
         Some(Signal::Cpu) => &[ProfileKind::Cpu],
@@ -48,9 +63,26 @@ const fn profiles_of(signal: Option<Signal>) -> &'static [ProfileKind] {
 }
 
 impl Pending {
+    /// The profiles of an incident: where the CPU time went, always, and what it is about.
+    fn profiles(&self) -> &'static [ProfileKind] {
+        match self.reason {
+            Reason::Oom => profiles_of(Some(Signal::Memory)),
+            _ => profiles_of(self.signal),
+        }
+    }
+
+    /// What is to be looked at before it is cut.
+    pub(super) fn look_wanted(&self) -> LookWanted {
+        LookWanted {
+            target: self.target.clone(),
+            residency: self.reason != Reason::Oom,
+            victims: self.victims.iter().map(|victim| victim.pid).collect(),
+        }
+    }
+
     /// Whether its profiles say what memory is in use: then somebody has to look.
     pub(super) fn asks_for_memory(&self) -> bool {
-        profiles_of(self.signal).contains(&ProfileKind::Memory)
+        self.profiles().contains(&ProfileKind::Memory)
     }
 
     /// Cuts the incident. What the window no longer reaches back to is not part of its span.
@@ -58,16 +90,17 @@ impl Pending {
         self,
         window: &Window,
         counters: &CounterHistory,
-        sample_period_ns: u64,
-        memory: (u64, Option<MemoryReport>),
+        periods: Periods,
     ) -> Incident {
         let wanted = |owner: &Owner| self.target.holds(owner.tgid, &owner.cgroup);
         let start = self.start.max(window.reach()).min(whole_second(self.trigger));
         let onset = self.onset(window, &wanted, start);
+        // A victim lives a little longer than its kill, and not to the end of the second.
+        let living_at = if self.reason == Reason::Oom { self.trigger } else { self.end };
         let mut cuts = Vec::new();
-        for &kind in profiles_of(self.signal) {
-            let whole = window.cut(kind, &wanted, start, self.end);
-            let base = window.cut_base(kind, &wanted, start, onset, self.end);
+        for &kind in self.profiles() {
+            let whole = window.cut_base(kind, &wanted, start, self.end, living_at);
+            let base = window.cut_base(kind, &wanted, start, onset, living_at);
             cuts.push(IncidentCut { stem: kind.stem().to_owned(), cut: whole });
             cuts.push(IncidentCut { stem: format!("{}.base", kind.stem()), cut: base });
         }
@@ -79,6 +112,7 @@ impl Pending {
             signal: self.signal,
             rule: self.rule,
             reason: self.reason,
+            victims: self.victims,
             previous: self.previous,
             value: self.value,
             start,
@@ -86,9 +120,9 @@ impl Pending {
             trigger: self.trigger,
             end: self.end,
             trigger_unix_ns: self.trigger_unix_ns,
-            sample_period_ns,
-            memory_interval: memory.0,
-            memory: memory.1,
+            sample_period_ns: periods.sample_ns,
+            memory_interval: periods.memory,
+            memory: self.report,
             cuts,
         }
     }
@@ -96,8 +130,11 @@ impl Pending {
     /// When the spike began: a whole second, at or after `start`, at or before the trigger.
     fn onset(&self, window: &Window, wanted: &dyn Fn(&Owner) -> bool, start: Nanos) -> Nanos {
         let fallback = whole_second(self.quiet).clamp(start, whole_second(self.trigger));
-        let Some(signal) = self.signal else { return fallback };
-        let (kind, value) = series_of(signal);
+        let (kind, value) = match (self.signal, self.reason) {
+            (Some(signal), _) => series_of(signal),
+            (None, Reason::Oom) => series_of(Signal::Memory),
+            (None, _) => return fallback,
+        };
         let series: Vec<i64> = window
             .series(kind, wanted, start, self.trigger)
             .iter()

@@ -2,19 +2,19 @@
 //!
 //! Must not: do I/O, read a clock, or depend on anything but its inputs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::incident::{Incident, Losses, Reason};
-use super::input::{CaptureSettings, Input, MemoryLook, Start};
+use super::input::{CaptureSettings, Input, LookWanted, MemoryLook, Start};
 use super::losses::{CounterHistory, losses};
-use super::pending::{Pending, whole_second};
+use super::pending::{Pending, Periods, whole_second};
 
 use crate::collect::Nanos;
 use crate::process::Attributed;
 use crate::rules::{Cause, Decision, RuleBook, Spike};
 use crate::settings::WindowSettings;
-use crate::signals::{MemoryReport, Reading, Signal, SignalFrame, Target};
+use crate::signals::{Reading, Signal, SignalFrame, Target};
 use crate::window::{Fate, Window, WindowStats};
 
 /// Captures under way at the same time. Each is cut at once when it closes, so this bounds how many
@@ -55,7 +55,7 @@ pub struct Totals {
     pub counters: BTreeMap<String, u64>,
     /// Decisions by signal and by what was decided.
     pub decisions: BTreeMap<(Signal, &'static str), u64>,
-    /// Captures by result: `rule` and `manual` (opened), `closed`, `pending_full` and `budget`
+    /// Captures by result: `rule`, `manual` and `oom` (opened), `closed`, `pending_full` and `budget`
     /// (refused).
     pub captures: BTreeMap<&'static str, u64>,
     /// Captures under way.
@@ -97,8 +97,6 @@ pub struct FlightRecorder {
     quiet: BTreeMap<(Target, Signal), Nanos>,
     pending: Vec<Pending>,
     counters: CounterHistory,
-    /// The last look at each target's memory, for the incidents that are about to be cut.
-    looks: BTreeMap<Target, MemoryReport>,
     decisions: BTreeMap<(Signal, &'static str), u64>,
     captures: BTreeMap<&'static str, u64>,
 }
@@ -121,7 +119,6 @@ impl FlightRecorder {
             quiet: BTreeMap::new(),
             pending: Vec::new(),
             counters: CounterHistory::new(start.time),
-            looks: BTreeMap::new(),
             decisions: BTreeMap::new(),
             captures: BTreeMap::new(),
         }
@@ -138,6 +135,10 @@ impl FlightRecorder {
             Input::Counters(counters) => self.counters.read(counters),
             Input::Clock { monotonic, unix_ns } => self.clock = (monotonic, unix_ns),
             Input::Memory(look) => self.looked(look),
+            Input::OomKill(kill) => {
+                // As below.
+                let _ = self.killed(kill);
+            }
             Input::Trigger { time, target } => {
                 // A refusal is counted; whoever needs to know calls `trigger` itself.
                 let _ = self.trigger(time, target);
@@ -207,7 +208,7 @@ impl FlightRecorder {
             previous: spike.previous,
             value: reading.value,
             quiet: last_quiet.unwrap_or_else(|| now.minus(self.settings.interval)),
-            ..self.manual(now, reading.target)
+            ..self.unasked(now, reading.target)
         };
         if self.open(pending).is_ok() {
             *self.captures.entry("rule").or_insert(0) += 1;
@@ -219,17 +220,27 @@ impl FlightRecorder {
     /// # Errors
     /// [`Refused`]; it is counted.
     pub fn trigger(&mut self, now: Nanos, target: Option<Target>) -> Result<(), Refused> {
-        if self.pending.len() < MAX_PENDING && !self.rules.spend(now) {
+        let pending = self.unasked(now, target.unwrap_or(Target::Host));
+        self.open_counted(pending, "manual")
+    }
+
+    /// Opens an incident that no rule decided, within the hour's budget.
+    pub(super) fn open_counted(
+        &mut self,
+        pending: Pending,
+        result: &'static str,
+    ) -> Result<(), Refused> {
+        if self.pending.len() < MAX_PENDING && !self.rules.spend(pending.trigger) {
             *self.captures.entry("budget").or_insert(0) += 1;
             return Err(Refused::Budget);
         }
-        let pending = self.manual(now, target.unwrap_or(Target::Host));
         self.open(pending)?;
-        *self.captures.entry("manual").or_insert(0) += 1;
+        *self.captures.entry(result).or_insert(0) += 1;
         Ok(())
     }
 
-    fn manual(&self, now: Nanos, target: Target) -> Pending {
+    /// A capture that begins now, by no rule.
+    pub(super) fn unasked(&self, now: Nanos, target: Target) -> Pending {
         let end = now.plus(self.settings.after);
         Pending {
             target,
@@ -243,6 +254,8 @@ impl FlightRecorder {
             trigger: now,
             trigger_unix_ns: self.unix_ns(now),
             end: second_from(end),
+            victims: Vec::new(),
+            report: None,
         }
     }
 
@@ -274,22 +287,33 @@ impl FlightRecorder {
         incidents
     }
 
-    /// The targets whose memory is to be looked at before [`Self::tick`] cuts what is due now.
-    pub fn looks_due(&self, now: Nanos) -> BTreeSet<Target> {
+    /// What is to be looked at before [`Self::tick`] cuts what is due now.
+    pub fn looks_due(&self, now: Nanos) -> Vec<LookWanted> {
         let due = self.pending.iter().filter(|pending| deadline(pending) <= now);
-        due.filter(|pending| pending.asks_for_memory())
-            .map(|pending| pending.target.clone())
-            .collect()
+        due.filter(|pending| pending.asks_for_memory()).map(Pending::look_wanted).collect()
     }
 
     fn looked(&mut self, look: MemoryLook) {
-        for (tgid, addresses) in &look.gone {
+        let MemoryLook { time, target, gone, report, kills } = look;
+        for (tgid, addresses) in &gone {
             self.window.pages_gone(*tgid, addresses);
         }
-        let is_due = self.pending.iter().any(|pending| pending.target == look.target);
-        if let Some(report) = look.report.filter(|_| is_due) {
-            self.looks.insert(look.target, report);
+        self.told_of(&kills);
+        let due = self.pending.iter_mut().filter(|pending| deadline(pending) <= time);
+        // Of a kill, what was seen right after it counts.
+        for pending in due.filter(|it| it.target == target && it.reason != Reason::Oom) {
+            pending.report.clone_from(&report);
         }
+    }
+
+    /// The captures under way.
+    pub(super) fn pending_mut(&mut self) -> &mut Vec<Pending> {
+        &mut self.pending
+    }
+
+    /// How long before a kill memory is taken to have been as usual, where nothing else is known.
+    pub(super) fn quiet_before_oom(&self) -> Duration {
+        self.settings.interval.saturating_mul(2)
     }
 
     /// When the next capture is due; `tick` does nothing about captures before that.
@@ -309,18 +333,13 @@ impl FlightRecorder {
         let (due, open) = std::mem::take(&mut self.pending).into_iter().partition(due);
         self.pending = open;
         let due: Vec<Pending> = due;
-        let incidents = due
-            .into_iter()
+        let periods = Periods { sample_ns: self.sample_period_ns, memory: self.memory_interval };
+        due.into_iter()
             .map(|pending| {
                 *self.captures.entry("closed").or_insert(0) += 1;
-                let report = self.looks.get(&pending.target).cloned();
-                let memory = (self.memory_interval, report.filter(|_| pending.asks_for_memory()));
-                pending.close(&self.window, &self.counters, self.sample_period_ns, memory)
+                pending.close(&self.window, &self.counters, periods)
             })
-            .collect();
-        // What is still open is looked at when it closes.
-        self.looks.clear();
-        incidents
+            .collect()
     }
 
     /// Takes new rules and times over. Captures under way keep their span.

@@ -45,6 +45,21 @@ impl Hierarchy {
             Self::V1 { controller } => mountinfo::subsystem(controller),
         }
     }
+
+    /// The path of a process's cgroup in this hierarchy, from its `/proc/PID/cgroup`: lines
+    /// `number:controllers:path` (cgroups(7)).
+    pub fn path_in<'a>(&self, cgroups: &'a str) -> Option<&'a str> {
+        cgroups.lines().find_map(|line| {
+            let (_, line) = line.split_once(':')?;
+            let (controllers, path) = line.split_once(':')?;
+            let here = match self {
+                Self::Unified => controllers.is_empty(),
+                Self::V1 { controller } => controllers.split(',').any(|name| name == *controller),
+            };
+            // So it is marked once it was removed, which does not change whose it was.
+            here.then(|| path.strip_suffix(" (deleted)").unwrap_or(path))
+        })
+    }
 }
 
 impl std::fmt::Display for Hierarchy {

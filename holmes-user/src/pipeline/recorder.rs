@@ -17,14 +17,14 @@ use super::os_signals::{OsSignal, OsSignals};
 use super::tap::Tap;
 use super::{advice, balance};
 use crate::capture::{CaptureSettings, FlightRecorder, Incident, Input, Start};
-use crate::collect::{CgroupId, Nanos, clock};
+use crate::collect::{CgroupId, Nanos, What, clock};
 use crate::kernel::{ProbeState, TargetFilter};
 use crate::rules::holmes_line;
 use crate::serve::{
     self, Metrics, REFRESH_QUEUE, Readiness, Server, ServerState, Status, TRIGGER_QUEUE,
 };
 use crate::settings::RecorderSettings;
-use crate::signals::{SampledCpu, SignalReader};
+use crate::signals::{KernelLog, SampledCpu, SignalReader};
 use crate::store::{IncidentStore, ProbeOff};
 use crate::symbolize::NameStats;
 
@@ -66,6 +66,7 @@ struct Recorder {
     tap: Tap,
     reader: SignalReader,
     sampled: SampledCpu,
+    kernel_log: KernelLog,
     store: Arc<IncidentStore>,
     desk: Desk,
     names: NameStats,
@@ -104,6 +105,7 @@ impl Recorder {
             flight: FlightRecorder::new(start),
             reader: live.watched.signal_reader(Path::new(PROC)),
             sampled: SampledCpu::new(period),
+            kernel_log: KernelLog::open(),
             desk,
             names: NameStats::default(),
             invalid_profiles: 0,
@@ -212,17 +214,24 @@ impl Recorder {
 
     fn drain(&mut self) {
         let Self { live, flight, tap, .. } = self;
+        let mut killed = Vec::new();
         live.drain(|attributed| {
             tap.observe(&attributed);
+            if attributed.observation.what == What::OomVictim {
+                killed.push(attributed.clone());
+            }
             // What becomes of it is counted in the window.
             let _ = flight.observe(attributed);
         });
+        for victim in killed {
+            self.killed(&victim);
+        }
         let now = clock::monotonic();
         if self.flight.next_deadline().is_some_and(|deadline| deadline <= now) {
             // The counters must reach as far as the incident does.
             self.feed(Input::Counters(self.live.counters(now)));
-            for target in self.flight.looks_due(now) {
-                self.look(now, target);
+            for wanted in self.flight.looks_due(now) {
+                self.look(now, wanted);
             }
             self.feed(Input::Tick(now));
         }
@@ -267,6 +276,7 @@ impl Recorder {
         self.refresh_cgroups(now);
         self.sampled.update(self.live.cgroup_samples(now));
         let frame = self.reader.read(now, &|target| self.sampled.since_last(target));
+        self.look_near_limit(&frame);
         self.feed(Input::Signals(frame));
     }
 

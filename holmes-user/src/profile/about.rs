@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::capture::{Incident, Losses};
-use crate::window::Cut;
+use crate::window::{Cut, ProfileKind};
 
 /// Losses above this share of the samples taken make a profile's shares doubtful, in percent.
 const DOUBTFUL_PERCENT: f64 = 1.0;
@@ -36,7 +36,12 @@ impl About {
                 rule.max,
                 incident.value
             ),
-            _ => "rule: none, triggered by hand".to_owned(),
+            _ => match incident.victims.first() {
+                Some(victim) => {
+                    format!("rule: none, the kernel killed pid {} for memory", victim.pid)
+                }
+                None => "rule: none, triggered by hand".to_owned(),
+            },
         };
         let onset = incident.onset.since(incident.start).as_secs_f64();
         let mut comments = vec![
@@ -49,6 +54,9 @@ impl About {
             ),
         ];
         comments.extend(loss_comments(&incident.losses));
+        if cut.kind == ProfileKind::Memory {
+            comments.extend(memory_comments(incident, cut));
+        }
         let (sample_period_ns, memory_interval) =
             (incident.sample_period_ns, incident.memory_interval);
         Self { start_unix_ns, sample_period_ns, memory_interval, comments }
@@ -66,6 +74,27 @@ impl About {
         comments.extend(loss_comments(losses));
         Self { start_unix_ns, sample_period_ns, memory_interval: 0, comments }
     }
+}
+
+/// How far a memory profile can be trusted.
+fn memory_comments(incident: &Incident, cut: &Cut) -> Vec<String> {
+    let interval = incident.memory_interval.max(1);
+    let [_, touched, _, in_use] = cut.totals();
+    let mut comments = vec![
+        format!(
+            "memory: page faults, one sample for {interval} bytes on average: a stack's bytes are \
+             within {interval} x sqrt(bytes / {interval}) of the truth, two times out of three"
+        ),
+        format!("memory: {touched} bytes touched in the window, {in_use} in use at its end"),
+    ];
+    if let Some(report) = &incident.memory {
+        comments.push(format!(
+            "memory: {} bytes were resident in {} processes; what they touched before the recorder \
+             began, and pages of files that came with a neighbour's fault, are in no stack",
+            report.resident_bytes, report.processes
+        ));
+    }
+    comments
 }
 
 fn nanos(duration: Duration) -> u64 {

@@ -4,6 +4,7 @@
 
 mod cgroup_usage;
 mod host_usage;
+mod kernel_log;
 mod limits;
 mod memory_report;
 mod process_usage;
@@ -14,6 +15,7 @@ mod sources;
 mod usage;
 mod watched;
 
+pub use kernel_log::{KernelKill, KernelLog};
 pub use memory_report::{CgroupMemory, Mappings, MemoryReport, ProcessMemory};
 pub use reader::{MAX_TRACKED, SignalReader};
 pub use reading::{Reading, Signal, SignalFrame, Target};

@@ -158,6 +158,28 @@ impl Watched {
         Ok(Target::Process { pid })
     }
 
+    /// Whose incident the death of a process in this cgroup is; `None` if it is not watched. Where
+    /// the whole host is, it is the cgroup's own.
+    pub fn target_of(&self, pid: u32, cgroup: &str) -> Option<Target> {
+        match &self.what {
+            What::Host if cgroup.len() > 1 => Some(target(cgroup)),
+            What::Host => Some(Target::Host),
+            What::Cgroups(named) => named
+                .iter()
+                .filter(|one| is_within(cgroup, &one.path))
+                .max_by_key(|one| one.path.len())
+                .map(|one| target(&one.path)),
+            What::Processes(pids) => pids.contains(&pid).then_some(Target::Process { pid }),
+        }
+    }
+
+    /// The path of a process's cgroup in the watched hierarchy; `None` if it has gone.
+    pub fn cgroup_of(&self, pid: u32, proc_root: &Path) -> Option<String> {
+        let mount = self.mount.as_ref()?;
+        let text = fs::read_to_string(proc_root.join(pid.to_string()).join("cgroup")).ok()?;
+        mount.hierarchy.path_in(&text).map(str::to_owned)
+    }
+
     /// Whether anything of a target is watched: an incident of what is not would be empty.
     pub fn covers(&self, target: &Target) -> bool {
         match (&self.what, target) {

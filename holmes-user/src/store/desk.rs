@@ -10,7 +10,7 @@ use tracing::error;
 use super::document::{FileSummary, IncidentDocument, ProbeOff};
 use super::error::StoreError;
 use super::incident_store::{IncidentFiles, IncidentStore, Written};
-use crate::capture::Incident;
+use crate::capture::{Incident, Reason};
 use crate::profile::{self, About, Mover};
 use crate::signals::Signal;
 use crate::symbolize::{Name, NameStats, SymbolTable};
@@ -81,7 +81,7 @@ impl IncidentDesk {
         );
         let written = self.store.write(&IncidentFiles {
             trigger_unix_ns: incident.trigger_unix_ns,
-            signal: incident.signal,
+            kind: incident.kind(),
             target: incident.target.clone(),
             document,
             profiles,
@@ -93,6 +93,7 @@ impl IncidentDesk {
 /// What changed at the onset in the profile of the incident's own signal.
 fn movers(incident: &Incident, symbols: &SymbolTable) -> Vec<Mover> {
     let kind = match incident.signal {
+        None if incident.reason == Reason::Oom => ProfileKind::Memory,
         Some(Signal::Memory) => ProfileKind::Memory,
         Some(Signal::Threads) => ProfileKind::Threads,
         Some(Signal::Cpu) | None => ProfileKind::Cpu,

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::memory_document::MemoryDocument;
+use super::memory_document::{MemoryDocument, VictimDocument, victims};
 use super::name::rfc3339;
 use crate::capture::{Incident, IncidentCut, Losses, Reason};
 use crate::collect::Nanos;
@@ -33,14 +33,17 @@ pub struct IncidentDocument {
     pub host: String,
     /// Whose incident it is.
     pub target: TargetDocument,
-    /// `cpu`, `memory`, `threads`; `null` for a manual trigger.
+    /// `cpu`, `memory`, `threads`; `null` where no rule fired, see `reason`.
     pub signal: Option<String>,
     /// Unit of `value`, `previous` and the rule's numbers: `percent` or `count`.
     pub unit: Option<String>,
-    /// The rule that fired; `null` for a manual trigger.
+    /// The rule that fired, if one did.
     pub rule: Option<RuleDocument>,
     /// Why.
     pub reason: ReasonDocument,
+    /// The processes that the kernel killed for memory, the first one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub victims: Vec<VictimDocument>,
     /// The values before, oldest first.
     pub previous: Vec<f64>,
     /// The value that fired.
@@ -127,6 +130,8 @@ pub enum ReasonDocument {
         /// That average.
         average: f64,
     },
+    /// The kernel killed a process because memory ran out: see `victims`.
+    Oom,
     /// Somebody asked.
     Manual,
 }
@@ -248,6 +253,7 @@ impl IncidentDocument {
             unit: incident.signal.map(|signal| unit(signal).to_owned()),
             rule: incident.rule.as_ref().map(RuleDocument::from),
             reason: ReasonDocument::from(incident.reason),
+            victims: victims(incident),
             previous: incident.previous.clone(),
             value: incident.value,
             window: WindowDocument::from(incident),
@@ -302,6 +308,7 @@ impl From<Reason> for ReasonDocument {
         match reason {
             Reason::Abs => Self::Abs,
             Reason::Diff { average } => Self::Diff { average },
+            Reason::Oom => Self::Oom,
             Reason::Manual => Self::Manual,
         }
     }

@@ -14,7 +14,7 @@ use super::name::folder_name;
 use super::retention::{self, RetireCause};
 use super::staging::{self, FOLDER_MODE, Staging};
 use crate::settings::Retention;
-use crate::signals::{Signal, Target};
+use crate::signals::Target;
 
 /// The file that makes a folder an incident.
 pub const DOCUMENT_FILE: &str = "incident.json";
@@ -30,8 +30,8 @@ const PROBE_NAME: &str = "00000000T000000.000Z-probe-dump-dir";
 pub struct IncidentFiles {
     /// The trigger's wall-clock time, in nanoseconds since 1970 UTC.
     pub trigger_unix_ns: u64,
-    /// What fired; `None` for a manual trigger.
-    pub signal: Option<Signal>,
+    /// What the incident is about: `cpu`, `oom`, `manual`, ...
+    pub kind: &'static str,
     /// Whose incident it is.
     pub target: Target,
     /// `incident.json`.
@@ -152,7 +152,7 @@ impl IncidentStore {
     }
 
     fn write_and_make_room(&self, files: &IncidentFiles) -> Result<Written, StoreError> {
-        let name = folder_name(files.trigger_unix_ns, files.signal, &files.target);
+        let name = folder_name(files.trigger_unix_ns, files.kind, &files.target);
         let mut document =
             serde_json::to_vec_pretty(&files.document).map_err(StoreError::Document)?;
         document.push(b'\n');

@@ -1,4 +1,4 @@
-//! The part of `incident.json` that says where memory is, and which process grew.
+//! The parts of `incident.json` that say where memory is, which process grew, and who was killed.
 //!
 //! Must not: look at anything but the incident.
 
@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::name::rfc3339;
 use crate::capture::Incident;
-use crate::signals::{CgroupMemory, MemoryReport, ProcessMemory};
+use crate::signals::{CgroupMemory, KernelKill, MemoryReport, ProcessMemory};
 use crate::window::{Cut, ProfileKind};
 
 /// Processes named as having grown, those that grew most first.
@@ -45,6 +46,45 @@ pub struct GrownDocument {
     pub grown_bytes: i64,
     /// Bytes in use at the window's end.
     pub in_use_bytes: i64,
+}
+
+/// A process that the kernel killed for memory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VictimDocument {
+    /// Its id, in the initial pid namespace.
+    pub pid: u32,
+    /// Its name.
+    pub comm: String,
+    /// When the kernel chose it, RFC 3339 in UTC.
+    pub time: String,
+    /// Bytes that the memory profile attributes to it.
+    pub attributed_bytes: i64,
+    /// What the kernel's log says of it, where that can be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<KernelKill>,
+}
+
+/// The victims of an incident.
+pub(super) fn victims(incident: &Incident) -> Vec<VictimDocument> {
+    let stem = ProfileKind::Memory.stem();
+    let cut = incident.cuts.iter().find(|it| it.stem == stem).map(|it| &it.cut);
+    let in_use = cut.map(in_use).unwrap_or_default();
+    let victims = incident.victims.iter().map(|victim| {
+        let known = in_use.get(&victim.pid);
+        let said = victim.kernel.as_ref().map(|kernel| kernel.comm.clone());
+        let seen = Some(victim.comm.clone()).filter(|comm| !comm.is_empty());
+        VictimDocument {
+            pid: victim.pid,
+            comm: said.or(seen).or(known.map(|it| it.1.clone())).unwrap_or_default(),
+            time: rfc3339(incident.trigger_unix_ns.saturating_add(
+                // Later ones joined the first one's incident.
+                victim.time.0.saturating_sub(incident.trigger.0),
+            )),
+            attributed_bytes: known.map_or(0, |it| it.0),
+            kernel: victim.kernel.clone(),
+        }
+    });
+    victims.collect()
 }
 
 impl MemoryDocument {

@@ -23,5 +23,5 @@ pub use document::{
 };
 pub use error::StoreError;
 pub use incident_store::{DOCUMENT_FILE, IncidentFiles, IncidentStore, StoreCounts, Written};
-pub use memory_document::{GrownDocument, MemoryDocument};
+pub use memory_document::{GrownDocument, MemoryDocument, VictimDocument};
 pub use name::folder_name;

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::signals::{Signal, Target};
+use crate::signals::Target;
 
 /// Bytes of the target's part. With the stamp, the longest kind and a suffix a name stays far
 /// below the 255 bytes that Linux file systems allow.
@@ -19,15 +19,10 @@ const STAMP_SHAPE: &[u8] = b"00000000T000000.000Z";
 
 /// The name of an incident's folder, without a suffix for collisions.
 ///
-/// `trigger_unix_ns` is the trigger's wall-clock time in nanoseconds since 1970 UTC; a missing
-/// signal is a manual trigger.
-pub fn folder_name(trigger_unix_ns: u64, signal: Option<Signal>, target: &Target) -> String {
-    format!(
-        "{}-{}-{}",
-        stamp(trigger_unix_ns),
-        signal.map_or("manual", Signal::name),
-        target_part(target)
-    )
+/// `trigger_unix_ns` is the trigger's wall-clock time in nanoseconds since 1970 UTC, `kind` what the
+/// incident is about, a word of ours.
+pub fn folder_name(trigger_unix_ns: u64, kind: &str, target: &Target) -> String {
+    format!("{}-{}-{}", stamp(trigger_unix_ns), kind, target_part(target))
 }
 
 /// RFC 3339 in UTC with milliseconds: `2026-11-03T03:15:00.250Z`.
@@ -104,19 +99,15 @@ mod tests {
 
     #[test]
     fn names_say_when_what_and_whose() {
-        let check = |signal, target: Target, expect: &str| {
-            assert_eq!(folder_name(TRIGGER, signal, &target), expect);
+        let check = |kind, target: Target, expect: &str| {
+            assert_eq!(folder_name(TRIGGER, kind, &target), expect);
         };
-        check(Some(Signal::Cpu), Target::Host, "20261103T031500.250Z-cpu-host");
-        check(None, Target::Process { pid: 42 }, "20261103T031500.250Z-manual-pid-42");
-        check(Some(Signal::Memory), cgroup("/"), "20261103T031500.250Z-memory-root");
-        check(
-            Some(Signal::Threads),
-            cgroup("/a/b.slice"),
-            "20261103T031500.250Z-threads-a_b.slice",
-        );
-        check(Some(Signal::Cpu), cgroup("/../../etc"), "20261103T031500.250Z-cpu-.._.._etc");
-        check(Some(Signal::Cpu), cgroup("/a\n\0b c"), "20261103T031500.250Z-cpu-a__b_c");
+        check("cpu", Target::Host, "20261103T031500.250Z-cpu-host");
+        check("manual", Target::Process { pid: 42 }, "20261103T031500.250Z-manual-pid-42");
+        check("memory", cgroup("/"), "20261103T031500.250Z-memory-root");
+        check("threads", cgroup("/a/b.slice"), "20261103T031500.250Z-threads-a_b.slice");
+        check("cpu", cgroup("/../../etc"), "20261103T031500.250Z-cpu-.._.._etc");
+        check("cpu", cgroup("/a\n\0b c"), "20261103T031500.250Z-cpu-a__b_c");
     }
 
     #[test]
@@ -125,7 +116,10 @@ mod tests {
             path: "/kubepods/x".to_owned(),
             container: Some(Container { id: "0123456789abcdef".repeat(4), pod_uid: None }),
         };
-        assert_eq!(folder_name(TRIGGER, None, &target), "20261103T031500.250Z-manual-0123456789ab");
+        assert_eq!(
+            folder_name(TRIGGER, "manual", &target),
+            "20261103T031500.250Z-manual-0123456789ab"
+        );
     }
 
     #[test]
@@ -146,7 +140,7 @@ mod tests {
         fn every_name_is_bounded_safe_and_recognised(time: u64, path in "\\PC{0,300}", id in "\\PC{0,80}") {
             for container in [None, Some(Container { id, pod_uid: None })] {
                 let target = Target::Cgroup { path: path.clone(), container };
-                let name = folder_name(time, Some(Signal::Cpu), &target);
+                let name = folder_name(time, "cpu", &target);
                 prop_assert!(name.len() <= 20 + 1 + 3 + 1 + MAX_TARGET_LEN);
                 // An empty container id is the one thing that cannot be shown; no parser makes it.
                 prop_assert!(is_folder_name(&name) || name.ends_with("-cpu-"), "{}", name);

@@ -352,6 +352,11 @@ impl Residents {
         })
     }
 
+    /// Where one of a process's pages was touched.
+    pub(super) fn site_of(&self, tgid: u32) -> Option<&Site> {
+        self.processes.get(&tgid)?.pages.values().next_back().map(|page| &page.site)
+    }
+
     /// The processes that have pages and live, by number, with their pages' addresses.
     pub(super) fn addresses(
         &self,

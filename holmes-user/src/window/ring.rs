@@ -235,6 +235,11 @@ impl Window {
         self.residents.addresses(|_, site| wanted(site.owner.value()))
     }
 
+    /// Whose memory a process's last known page is.
+    pub fn owner_of_pages(&self, tgid: u32) -> Option<&Owner> {
+        self.residents.site_of(tgid).map(|site| site.owner.value())
+    }
+
     /// These pages of a process were looked for, and are not in place.
     pub fn pages_gone(&mut self, tgid: u32, addresses: &[u64]) {
         let mut unused = Unused::new();

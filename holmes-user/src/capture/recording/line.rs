@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::input::{CaptureSettings, Counters, MemoryLook, Start};
 use super::super::names::RecordedName;
+use super::super::oom::OomKill;
 use crate::collect::{CgroupId, Nanos, Observation};
 use crate::process::{Cgroup, Image};
 use crate::rules::RuleSet;
@@ -43,6 +44,7 @@ pub(super) enum Line<'a> {
         unix_ns: u64,
     },
     Memory(Cow<'a, MemoryLook>),
+    OomKill(Cow<'a, OomKill>),
     Trigger {
         time: Nanos,
         target: Option<Cow<'a, Target>>,

@@ -251,6 +251,7 @@ impl<R: BufRead> Reader<R> {
             Line::Counters(line) => Input::Counters(line.into()),
             Line::Clock { monotonic, unix_ns } => Input::Clock { monotonic, unix_ns },
             Line::Memory(look) => Input::Memory(look.into_owned()),
+            Line::OomKill(kill) => Input::OomKill(kill.into_owned()),
             Line::Trigger { time, target } => {
                 Input::Trigger { time, target: target.map(|target| target.into_owned()) }
             }

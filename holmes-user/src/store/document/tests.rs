@@ -39,6 +39,7 @@ pub(in crate::store) fn incident() -> Incident {
         sample_period_ns: 20_408_163,
         memory_interval: 524_288,
         memory: None,
+        victims: Vec::new(),
         losses: Losses {
             taken: 10,
             reported: 8,

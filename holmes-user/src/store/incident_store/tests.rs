@@ -19,7 +19,7 @@ const TRIGGER: u64 = 1_793_675_700_000_000_000;
 fn files(second: u64, bytes: usize) -> IncidentFiles {
     IncidentFiles {
         trigger_unix_ns: TRIGGER + second * 1_000_000_000,
-        signal: Some(Signal::Cpu),
+        kind: "cpu",
         target: Target::Host,
         document: document(),
         profiles: vec![("cpu.pb.gz".to_owned(), vec![7; bytes])],

@@ -1,0 +1,268 @@
+//! What the kernel's log says of the processes it killed for memory: `/dev/kmsg`.
+//!
+//! Formats: Documentation/ABI/testing/dev-kmsg; the messages are those of mm/oom_kill.c and
+//! mm/memcontrol.c. They are meant for people and differ between kernels: what is not understood is
+//! left out, and nothing else depends on it. Names in them are the target's choice.
+//!
+//! Must not: keep more than the last kills, or wait for a message.
+
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+/// Where the kernel's log is read.
+const KMSG: &str = "/dev/kmsg";
+
+/// The longest record that the kernel hands out (`CONSOLE_EXT_LOG_MAX`).
+const MAX_RECORD_BYTES: usize = 8192;
+
+/// Records read at one time: the log of a machine holds some thousands.
+const MAX_RECORDS: usize = 16_384;
+
+/// Kills that are remembered until somebody asks for them.
+const MAX_KILLS: usize = 64;
+
+/// What the kernel says of a process that it killed for memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelKill {
+    /// The victim, in the initial pid namespace.
+    pub pid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Address space, in bytes.
+    pub total_vm_bytes: u64,
+    /// Anonymous memory that was resident, in bytes.
+    pub anon_bytes: u64,
+    /// Pages of files that were resident, in bytes.
+    pub file_bytes: u64,
+    /// Shared memory that was resident, in bytes.
+    pub shmem_bytes: u64,
+    /// How much its size was adjusted when the victim was chosen, -1000 to 1000.
+    pub oom_score_adj: Option<i32>,
+    /// What ran out: `CONSTRAINT_MEMCG` is a cgroup's limit, `CONSTRAINT_NONE` the host's memory.
+    pub constraint: Option<String>,
+    /// The cgroup whose limit it was.
+    pub limited_cgroup: Option<String>,
+    /// The victim's cgroup.
+    pub cgroup: Option<String>,
+    /// What that cgroup used, in bytes.
+    pub usage_bytes: Option<u64>,
+    /// Its limit, in bytes.
+    pub limit_bytes: Option<u64>,
+}
+
+/// What was said of the kill under way: the record of the kill itself comes last.
+#[derive(Debug, Default)]
+struct Context {
+    usage: Option<(u64, u64)>,
+    constraint: Option<(u32, String, Option<String>, Option<String>)>,
+}
+
+/// The kernel's log from now on.
+#[derive(Debug)]
+pub struct KernelLog {
+    /// `None` where it cannot be read: a container without the device, or without the right.
+    file: Option<File>,
+    context: Context,
+    kills: VecDeque<KernelKill>,
+}
+
+impl KernelLog {
+    /// Listens from now on.
+    pub fn open() -> Self {
+        Self::at(Path::new(KMSG))
+    }
+
+    fn at(path: &Path) -> Self {
+        let open = || {
+            let mut file =
+                OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
+            file.seek(SeekFrom::End(0)).ok()?;
+            Some(file)
+        };
+        Self { file: open(), context: Context::default(), kills: VecDeque::new() }
+    }
+
+    /// What was said of the victim with this id, since the recorder began.
+    pub fn kill_of(&mut self, pid: u32) -> Option<KernelKill> {
+        self.read();
+        let at = self.kills.iter().rposition(|kill| kill.pid == pid)?;
+        self.kills.remove(at)
+    }
+
+    fn read(&mut self) {
+        let Some(mut file) = self.file.take() else { return };
+        let mut record = [0; MAX_RECORD_BYTES];
+        for _ in 0..MAX_RECORDS {
+            match file.read(&mut record) {
+                Ok(0) => break,
+                Ok(length) => {
+                    let record = record.get(..length).unwrap_or_default();
+                    self.take(&String::from_utf8_lossy(record));
+                }
+                // The kernel has overwritten what came next: it goes on behind that.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // Nothing more for now, or never again.
+                Err(_) => break,
+            }
+        }
+        self.file = Some(file);
+    }
+
+    /// Takes one record in: `priority,sequence,time,flags;message`, then lines of details.
+    fn take(&mut self, record: &str) {
+        let Some((head, message)) = record.split_once(';') else { return };
+        // Only the kernel's own words count: the facility is in the upper bits of the priority.
+        let is_kernel = head.split(',').next().and_then(|it| it.parse::<u32>().ok());
+        if is_kernel.is_none_or(|priority| priority >> 3 != 0) {
+            return;
+        }
+        let message = message.lines().next().unwrap_or_default();
+        if let Some(usage) = usage(message) {
+            self.context.usage = Some(usage);
+        } else if let Some(words) = message.strip_prefix("oom-kill:") {
+            self.context.constraint = constraint(words);
+        } else if let Some(mut kill) = killed(message) {
+            let context = std::mem::take(&mut self.context);
+            // With memory.oom.group, what was said of the first victim holds for all.
+            if let Some((_, constraint, limited, own)) =
+                context.constraint.filter(|(pid, ..)| *pid == kill.pid)
+            {
+                kill.constraint = Some(constraint);
+                (kill.limited_cgroup, kill.cgroup) = (limited, own);
+                (kill.usage_bytes, kill.limit_bytes) = context.usage.unzip();
+            }
+            if self.kills.len() >= MAX_KILLS {
+                self.kills.pop_front();
+            }
+            self.kills.push_back(kill);
+        }
+    }
+}
+
+/// `memory: usage 65536kB, limit 65536kB, failcnt 12`, in bytes.
+fn usage(message: &str) -> Option<(u64, u64)> {
+    let rest = message.strip_prefix("memory: usage ")?;
+    let (usage, rest) = rest.split_once("kB, limit ")?;
+    let (limit, _) = rest.split_once("kB")?;
+    let bytes = |kib: &str| kib.trim().parse::<u64>().ok()?.checked_mul(1024);
+    Some((bytes(usage)?, bytes(limit)?))
+}
+
+/// `constraint=CONSTRAINT_MEMCG,...,oom_memcg=/a,task_memcg=/a/b,task=name,pid=7,uid=0`: the pid, and
+/// what comes before the name. A path may hold commas; what is known to follow it ends it.
+fn constraint(words: &str) -> Option<(u32, String, Option<String>, Option<String>)> {
+    let between = |from: &str, to: &str| {
+        let (_, rest) = words.split_once(from)?;
+        rest.split_once(to).map(|(found, _)| found.to_owned())
+    };
+    let constraint = between("constraint=", ",")?;
+    let limited = between(",oom_memcg=", ",task_memcg=");
+    let own = between(",task_memcg=", ",task=");
+    // The name may hold anything: the last pid counts.
+    let pid = words.rsplit_once(",pid=")?.1.split(',').next()?.parse().ok()?;
+    Some((pid, constraint, limited, own))
+}
+
+/// `Memory cgroup out of memory: Killed process 7 (name) total-vm:8kB, anon-rss:4kB, ...`.
+fn killed(message: &str) -> Option<KernelKill> {
+    let (before, rest) = message.split_once("Killed process ")?;
+    // Other lines may quote a name that looks like this.
+    if !before.to_ascii_lowercase().contains("out of memory") {
+        return None;
+    }
+    let (pid, rest) = rest.split_once(" (")?;
+    let (comm, rest) = rest.rsplit_once(") total-vm:")?;
+    let kib = |key: &str| -> Option<u64> {
+        let rest = if key.is_empty() { rest } else { rest.split_once(key)?.1 };
+        rest.split_once("kB")?.0.parse::<u64>().ok()?.checked_mul(1024)
+    };
+    let adjusted = rest.split_once("oom_score_adj:").and_then(|(_, value)| {
+        value.split(|letter: char| letter != '-' && !letter.is_ascii_digit()).next()?.parse().ok()
+    });
+    Some(KernelKill {
+        pid: pid.parse().ok()?,
+        comm: comm.to_owned(),
+        total_vm_bytes: kib("")?,
+        anon_bytes: kib("anon-rss:").unwrap_or_default(),
+        file_bytes: kib("file-rss:").unwrap_or_default(),
+        shmem_bytes: kib("shmem-rss:").unwrap_or_default(),
+        oom_score_adj: adjusted,
+        ..KernelKill::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(records: &[&str]) -> KernelLog {
+        let mut log = KernelLog { file: None, context: Context::default(), kills: VecDeque::new() };
+        records.iter().for_each(|record| log.take(record));
+        log
+    }
+
+    const USAGE: &str = "6,1,100,-;memory: usage 65536kB, limit 65536kB, failcnt 31";
+    const CHOICE: &str = "6,2,101,-;oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,\
+        mems_allowed=0,oom_memcg=/a,task_memcg=/a/b,c,task=hog,pid=9,pid=7,uid=0";
+    const KILL: &str = "3,3,102,-;Memory cgroup out of memory: Killed process 7 (hog) (x)) \
+        total-vm:80000kB, anon-rss:65000kB, file-rss:512kB, shmem-rss:0kB, UID:0 pgtables:180kB \
+        oom_score_adj:-5\n SUBSYSTEM=x";
+
+    #[test]
+    fn a_kill_is_put_together() {
+        let kill = log(&[USAGE, CHOICE, KILL]).kill_of(7).unwrap();
+        let expect = KernelKill {
+            pid: 7,
+            comm: "hog) (x)".to_owned(),
+            total_vm_bytes: 80_000 << 10,
+            anon_bytes: 65_000 << 10,
+            file_bytes: 512 << 10,
+            shmem_bytes: 0,
+            oom_score_adj: Some(-5),
+            constraint: Some("CONSTRAINT_MEMCG".to_owned()),
+            limited_cgroup: Some("/a".to_owned()),
+            cgroup: Some("/a/b,c".to_owned()),
+            usage_bytes: Some(65_536 << 10),
+            limit_bytes: Some(65_536 << 10),
+        };
+        assert_eq!(kill, expect);
+    }
+
+    #[test]
+    fn another_victims_context_is_not_this_ones() {
+        let other = KILL.replace("process 7", "process 8");
+        let kill = log(&[USAGE, CHOICE, &other]).kill_of(8).unwrap();
+        assert_eq!(
+            (kill.anon_bytes, kill.constraint, kill.limit_bytes),
+            (65_000 << 10, None, None)
+        );
+    }
+
+    #[test]
+    fn what_programs_write_to_the_log_is_not_believed() {
+        let forged = KILL.replacen("3,", "11,", 1);
+        assert_eq!(log(&[&forged]).kill_of(7), None);
+        for record in ["", ";", "6,1,1,-;", "x;oom-kill:", "6,1,1,-;Killed process 7 (a) total-vm:"]
+        {
+            assert_eq!(log(&[record]).kill_of(7), None);
+        }
+    }
+
+    #[test]
+    fn kills_are_bounded_and_handed_out_once() {
+        let mut log = log(&[]);
+        for pid in 0..200 {
+            log.take(&KILL.replace("process 7", &format!("process {pid}")));
+        }
+        assert_eq!(log.kills.len(), MAX_KILLS);
+        assert!(
+            log.kill_of(199).is_some() && log.kill_of(199).is_none() && log.kill_of(0).is_none()
+        );
+    }
+}
