@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::collect::Nanos;
-use crate::rules::Rule;
-use crate::signals::{Signal, Target};
+use crate::rules::{FiredRule, Growth};
+use crate::signals::{Signal, Target, Warning};
 use crate::window::Cut;
 
 /// Why an incident was cut.
@@ -20,6 +20,10 @@ pub enum Reason {
         /// That average.
         average: f64,
     },
+    /// Memory has grown for long.
+    Leak(Growth),
+    /// The kernel warned that memory runs short.
+    Warned(Warning),
     /// Somebody asked, by `POST /trigger` or SIGUSR1.
     Manual,
 }
@@ -78,12 +82,13 @@ pub struct Incident {
     /// Which signal fired; `None` for a manual trigger.
     pub signal: Option<Signal>,
     /// The rule that fired; `None` for a manual trigger.
-    pub rule: Option<Rule>,
+    pub rule: Option<FiredRule>,
     /// Why.
     pub reason: Reason,
-    /// The values before, oldest first.
+    /// The values before, oldest first; of a leak, how fast memory grew from part to part of its
+    /// span.
     pub previous: Vec<f64>,
-    /// The value that fired.
+    /// The value that fired; of an early warning, the last one of the target's memory.
     pub value: f64,
     /// First moment of the window.
     pub start: Nanos,

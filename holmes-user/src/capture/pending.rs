@@ -6,7 +6,7 @@ use super::incident::{Incident, IncidentCut, Reason};
 use super::losses::{CounterHistory, losses};
 use super::onset::first_of_run;
 use crate::collect::Nanos;
-use crate::rules::Rule;
+use crate::rules::FiredRule;
 use crate::signals::{Signal, Target};
 use crate::window::{Owner, ProfileKind, Window};
 
@@ -16,7 +16,7 @@ pub(super) struct Pending {
     pub(super) target: Target,
     /// Which signal fired; `None` for a manual trigger.
     pub(super) signal: Option<Signal>,
-    pub(super) rule: Option<Rule>,
+    pub(super) rule: Option<FiredRule>,
     pub(super) reason: Reason,
     pub(super) previous: Vec<f64>,
     pub(super) value: f64,
@@ -32,7 +32,7 @@ pub(super) struct Pending {
 const fn series_of(signal: Signal) -> (ProfileKind, usize) {
     match signal {
         Signal::Cpu => (ProfileKind::Cpu, 1),
-        Signal::Memory => (ProfileKind::Mmap, 1),
+        Signal::Memory | Signal::Leak | Signal::Psi => (ProfileKind::Mmap, 1),
         Signal::Threads => (ProfileKind::Threads, 0),
     }
 }
@@ -41,7 +41,7 @@ const fn series_of(signal: Signal) -> (ProfileKind, usize) {
 const fn profiles_of(signal: Option<Signal>) -> &'static [ProfileKind] {
     match signal {
         Some(Signal::Cpu) => &[ProfileKind::Cpu],
-        Some(Signal::Memory) => &[ProfileKind::Cpu, ProfileKind::Mmap],
+        Some(Signal::Memory | Signal::Leak | Signal::Psi) => &[ProfileKind::Cpu, ProfileKind::Mmap],
         Some(Signal::Threads) => &[ProfileKind::Cpu, ProfileKind::Threads],
         None => &[ProfileKind::Cpu, ProfileKind::Mmap, ProfileKind::Threads],
     }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::capture::{Incident, Losses};
+use crate::capture::{Incident, Losses, Reason};
+use crate::rules::FiredRule;
 use crate::window::Cut;
 
 /// Losses above this share of the samples taken make a profile's shares doubtful, in percent.
@@ -24,8 +25,8 @@ impl About {
     pub fn incident(incident: &Incident, cut: &Cut) -> Self {
         let until_trigger = incident.trigger.since(cut.from);
         let start_unix_ns = incident.trigger_unix_ns.saturating_sub(nanos(until_trigger));
-        let rule = match (incident.signal, incident.rule) {
-            (Some(signal), Some(rule)) => format!(
+        let rule = match (incident.signal, incident.rule, incident.reason) {
+            (Some(signal), Some(FiredRule::Value(rule)), _) => format!(
                 "rule: {} min {}, diff {}, abs {}, max {}; value {:.2}",
                 signal.name(),
                 rule.min,
@@ -34,6 +35,8 @@ impl About {
                 rule.max,
                 incident.value
             ),
+            (_, _, Reason::Leak(growth)) => format!("rule: leak; {growth}"),
+            (_, _, Reason::Warned(warning)) => format!("rule: psi; {warning}"),
             _ => "rule: none, triggered by hand".to_owned(),
         };
         let onset = incident.onset.since(incident.start).as_secs_f64();

@@ -93,7 +93,7 @@ impl IncidentDesk {
 /// What changed at the onset in the profile of the incident's own signal.
 fn movers(incident: &Incident, symbols: &SymbolTable) -> Vec<Mover> {
     let kind = match incident.signal {
-        Some(Signal::Memory) => ProfileKind::Mmap,
+        Some(Signal::Memory | Signal::Leak | Signal::Psi) => ProfileKind::Mmap,
         Some(Signal::Threads) => ProfileKind::Threads,
         Some(Signal::Cpu) | None => ProfileKind::Cpu,
     };

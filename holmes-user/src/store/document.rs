@@ -11,11 +11,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+mod cause;
+
+pub use cause::{ReasonDocument, RuleDocument};
+
 use super::name::rfc3339;
-use crate::capture::{Incident, IncidentCut, Losses, Reason};
+use crate::capture::{Incident, IncidentCut, Losses};
 use crate::collect::Nanos;
 use crate::profile::Mover;
-use crate::rules::Rule;
 use crate::signals::{Signal, Target};
 
 /// The version of the format that this recorder writes.
@@ -32,9 +35,10 @@ pub struct IncidentDocument {
     pub host: String,
     /// Whose incident it is.
     pub target: TargetDocument,
-    /// `cpu`, `memory`, `threads`; `null` for a manual trigger.
+    /// `cpu`, `memory`, `threads`, `leak`; `null` for a manual trigger. An early warning of the kernel
+    /// is of `memory`.
     pub signal: Option<String>,
-    /// Unit of `value`, `previous` and the rule's numbers: `percent` or `count`.
+    /// Unit of `value` and `previous`: `percent`, `count` or `bytes/second`.
     pub unit: Option<String>,
     /// The rule that fired; `null` for a manual trigger.
     pub rule: Option<RuleDocument>,
@@ -95,36 +99,6 @@ pub struct ContainerDocument {
     pub id: String,
     /// The pod's uid, under Kubernetes.
     pub pod_uid: Option<String>,
-}
-
-/// A rule's numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RuleDocument {
-    /// Values up to this one never fire by `diff`.
-    pub min: f64,
-    /// Percent above the average; 0 is off.
-    pub diff: f64,
-    /// Values above this one always fire; 0 is off.
-    pub abs: f64,
-    /// Values at or above this one never fire; 0 is off.
-    pub max: f64,
-    /// Quiet after firing.
-    pub cooldown_seconds: f64,
-}
-
-/// Why an incident was cut.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum ReasonDocument {
-    /// Above `abs`.
-    Abs,
-    /// Above the average of the previous values by more than `diff` percent.
-    Diff {
-        /// That average.
-        average: f64,
-    },
-    /// Somebody asked.
-    Manual,
 }
 
 /// The window's moments (wall clock) and lengths.
@@ -264,7 +238,8 @@ impl IncidentDocument {
 const fn unit(signal: Signal) -> &'static str {
     match signal {
         Signal::Cpu | Signal::Memory => "percent",
-        Signal::Threads => "count",
+        Signal::Threads | Signal::Psi => "count",
+        Signal::Leak => "bytes/second",
     }
 }
 
@@ -280,23 +255,6 @@ impl From<&Target> for TargetDocument {
                     pod_uid: container.pod_uid.clone(),
                 }),
             },
-        }
-    }
-}
-
-impl From<&Rule> for RuleDocument {
-    fn from(rule: &Rule) -> Self {
-        let Rule { min, diff, abs, max, cooldown } = *rule;
-        Self { min, diff, abs, max, cooldown_seconds: cooldown.as_secs_f64() }
-    }
-}
-
-impl From<Reason> for ReasonDocument {
-    fn from(reason: Reason) -> Self {
-        match reason {
-            Reason::Abs => Self::Abs,
-            Reason::Diff { average } => Self::Diff { average },
-            Reason::Manual => Self::Manual,
         }
     }
 }
