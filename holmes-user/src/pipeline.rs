@@ -7,7 +7,8 @@
 //! - `replay`: a recording instead of a kernel;
 //! - `tap`: writes such a recording as the input goes by;
 //! - `copies`: writes the memory of sampled stacks, for those who check the unwinder;
-//! - `os_signals`: what the program is told by signals.
+//! - `os_signals`: what the program is told by signals;
+//! - `warnings`: waits for the kernel's early warnings about memory.
 //!
 //! Must not: do a stage's work. What is more than wiring belongs in a stage.
 
@@ -19,6 +20,7 @@ mod record;
 mod recorder;
 mod replay;
 mod tap;
+mod warnings;
 
 pub use record::run as record;
 pub use recorder::run as recorder;
@@ -26,10 +28,26 @@ pub use replay::run as replay;
 
 use std::sync::Arc;
 
-use crate::capture::Losses;
+use tracing::info;
+
+use crate::capture::{Incident, Losses, Reason};
+use crate::rules::holmes_line;
 use crate::settings::NameSettings;
 use crate::symbolize::Symbolizer;
 use crate::symbolize::debuginfod::Debuginfod;
+
+/// Says in the log what a rule has found.
+fn announce(incident: &Incident) {
+    if let (Some(signal), Some(rule)) = (incident.signal, &incident.rule) {
+        info!("{}", holmes_line(signal, rule, &incident.previous, incident.value));
+    }
+    match incident.reason {
+        Reason::Leak(growth) => info!("memory of {} grows by {growth}", incident.target),
+        Reason::Warned(warning) => info!("memory of {} is short: {warning}", incident.target),
+        // A kill was told of when it happened.
+        Reason::Abs | Reason::Diff { .. } | Reason::Oom | Reason::Manual => {}
+    }
+}
 
 /// The closing line: what was taken, and what became of it.
 fn balance(losses: &Losses) -> String {

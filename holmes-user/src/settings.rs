@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::rules::{Rule, RuleSet};
+use crate::rules::{LeakRule, PsiRule, Rule, RuleSet};
 use crate::signals::Signal;
 
 /// What to watch.
@@ -89,27 +89,75 @@ pub enum RuleChange {
         /// New [`Rule::cooldown`].
         cooldown: Option<Duration>,
     },
+    /// The same of the rule for leaks.
+    SetLeak {
+        /// New [`LeakRule::rate`].
+        rate: Option<f64>,
+        /// New [`LeakRule::span`].
+        span: Option<Duration>,
+        /// New [`LeakRule::within`].
+        within: Option<Duration>,
+        /// New [`LeakRule::cooldown`].
+        cooldown: Option<Duration>,
+    },
+    /// The same of the rule for early warnings.
+    SetPsi {
+        /// New [`PsiRule::stall`].
+        stall: Option<Duration>,
+        /// New [`PsiRule::window`].
+        window: Option<Duration>,
+        /// New [`PsiRule::min`].
+        min: Option<f64>,
+        /// New [`PsiRule::cooldown`].
+        cooldown: Option<Duration>,
+    },
 }
 
 impl RuleEdit {
     /// Applies the change to `rules`.
     pub fn apply(&self, rules: &mut RuleSet) {
         let defaults = RuleSet::default();
-        let (rule, default) = match self.signal {
-            Signal::Cpu => (&mut rules.cpu, defaults.cpu),
-            Signal::Memory => (&mut rules.memory, defaults.memory),
-            Signal::Threads => (&mut rules.threads, defaults.threads),
-        };
-        *rule = match self.change {
-            RuleChange::Off => None,
-            RuleChange::Set { min, diff, abs, max, cooldown } => rule.or(default).map(|old| Rule {
-                min: min.unwrap_or(old.min),
-                diff: diff.unwrap_or(old.diff),
-                abs: abs.unwrap_or(old.abs),
-                max: max.unwrap_or(old.max),
-                cooldown: cooldown.unwrap_or(old.cooldown),
-            }),
-        };
+        match self.change {
+            RuleChange::Off => match self.signal {
+                Signal::Cpu => rules.cpu = None,
+                Signal::Memory => rules.memory = None,
+                Signal::Threads => rules.threads = None,
+                Signal::Leak => rules.leak = None,
+                Signal::Psi => rules.psi = None,
+            },
+            RuleChange::Set { min, diff, abs, max, cooldown } => {
+                let (rule, default) = match self.signal {
+                    Signal::Cpu => (&mut rules.cpu, defaults.cpu),
+                    Signal::Memory => (&mut rules.memory, defaults.memory),
+                    Signal::Threads => (&mut rules.threads, defaults.threads),
+                    // Their rules have other parts, and changes of their own.
+                    Signal::Leak | Signal::Psi => return,
+                };
+                *rule = rule.or(default).map(|old| Rule {
+                    min: min.unwrap_or(old.min),
+                    diff: diff.unwrap_or(old.diff),
+                    abs: abs.unwrap_or(old.abs),
+                    max: max.unwrap_or(old.max),
+                    cooldown: cooldown.unwrap_or(old.cooldown),
+                });
+            }
+            RuleChange::SetLeak { rate, span, within, cooldown } => {
+                rules.leak = rules.leak.or(defaults.leak).map(|old| LeakRule {
+                    rate: rate.unwrap_or(old.rate),
+                    span: span.unwrap_or(old.span),
+                    within: within.unwrap_or(old.within),
+                    cooldown: cooldown.unwrap_or(old.cooldown),
+                });
+            }
+            RuleChange::SetPsi { stall, window, min, cooldown } => {
+                rules.psi = rules.psi.or(defaults.psi).map(|old| PsiRule {
+                    stall: stall.unwrap_or(old.stall),
+                    window: window.unwrap_or(old.window),
+                    min: min.unwrap_or(old.min),
+                    cooldown: cooldown.unwrap_or(old.cooldown),
+                });
+            }
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 mod bad_input;
 mod jit;
 mod languages;
+mod leak;
 mod lifecycle;
 mod losses;
 mod memory;

@@ -299,7 +299,7 @@ mod tests {
     /// because compilers are slow on an emulated CPU.
     #[test]
     fn every_workload_builds() -> anyhow::Result<()> {
-        for name in ["churn", "memory", "shares", "spin", "stacks", "threads"] {
+        for name in ["churn", "leak", "memory", "shares", "spin", "stacks", "threads"] {
             assert!(Workload::c(name)?.program.is_file());
         }
         assert!(Workload::rust_spin()?.program.is_file());

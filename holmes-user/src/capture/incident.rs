@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::oom::OomVictim;
 use crate::collect::Nanos;
-use crate::rules::Rule;
-use crate::signals::{MemoryReport, Signal, Target};
+use crate::rules::{FiredRule, Growth};
+use crate::signals::{MemoryReport, Signal, Target, Warning};
 use crate::window::Cut;
 
 /// Why an incident was cut.
@@ -21,6 +21,10 @@ pub enum Reason {
         /// That average.
         average: f64,
     },
+    /// Memory has grown for long.
+    Leak(Growth),
+    /// The kernel warned that memory runs short.
+    Warned(Warning),
     /// The kernel killed a process because memory ran out.
     Oom,
     /// Somebody asked, by `POST /trigger` or SIGUSR1.
@@ -81,14 +85,15 @@ pub struct Incident {
     /// Which signal fired; `None` for a manual trigger.
     pub signal: Option<Signal>,
     /// The rule that fired; `None` for a manual trigger.
-    pub rule: Option<Rule>,
+    pub rule: Option<FiredRule>,
     /// Why.
     pub reason: Reason,
     /// The processes that the kernel killed, the first one first; empty but for [`Reason::Oom`].
     pub victims: Vec<OomVictim>,
-    /// The values before, oldest first.
+    /// The values before, oldest first; of a leak, how fast memory grew from part to part of its
+    /// span.
     pub previous: Vec<f64>,
-    /// The value that fired.
+    /// The value that fired; of an early warning, the last one of the target's memory.
     pub value: f64,
     /// First moment of the window.
     pub start: Nanos,

@@ -13,7 +13,7 @@ use crate::collect::Nanos;
 use crate::process::Attributed;
 use crate::rules::RuleSet;
 use crate::settings::{Tunables, WindowSettings};
-use crate::signals::{KernelKill, MemoryReport, SignalFrame, Target};
+use crate::signals::{KernelKill, MemoryReport, SignalFrame, Target, Warning};
 
 /// The settings that capture needs, and that SIGHUP reloads.
 #[derive(Clone, Debug, PartialEq)]
@@ -124,8 +124,17 @@ pub enum Input {
         /// Of what; the whole host if absent.
         target: Option<Target>,
     },
+    /// The kernel warns that a target's memory runs short.
+    Warning {
+        /// When.
+        time: Nanos,
+        /// Whose.
+        target: Target,
+        /// What it said.
+        what: Warning,
+    },
     /// New rules and times.
-    Reload(CaptureSettings),
+    Reload(Box<CaptureSettings>),
     /// Names found for an incident. They change no decision; a replay shows them.
     Names(Names),
     /// Time passes.

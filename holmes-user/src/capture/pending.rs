@@ -8,7 +8,7 @@ use super::losses::{CounterHistory, losses};
 use super::onset::first_of_run;
 use super::oom::OomVictim;
 use crate::collect::Nanos;
-use crate::rules::Rule;
+use crate::rules::FiredRule;
 use crate::signals::{MemoryReport, Signal, Target};
 use crate::window::{Owner, ProfileKind, Window};
 
@@ -18,7 +18,7 @@ pub(super) struct Pending {
     pub(super) target: Target,
     /// Which signal fired; `None` for a manual trigger.
     pub(super) signal: Option<Signal>,
-    pub(super) rule: Option<Rule>,
+    pub(super) rule: Option<FiredRule>,
     pub(super) reason: Reason,
     pub(super) previous: Vec<f64>,
     pub(super) value: f64,
@@ -47,7 +47,7 @@ pub(super) struct Periods {
 const fn series_of(signal: Signal) -> (ProfileKind, usize) {
     match signal {
         Signal::Cpu => (ProfileKind::Cpu, 1),
-        Signal::Memory => (ProfileKind::Memory, 1),
+        Signal::Memory | Signal::Leak | Signal::Psi => (ProfileKind::Memory, 1),
         Signal::Threads => (ProfileKind::Threads, 0),
     }
 }
@@ -56,7 +56,9 @@ const fn series_of(signal: Signal) -> (ProfileKind, usize) {
 const fn profiles_of(signal: Option<Signal>) -> &'static [ProfileKind] {
     match signal {
         Some(Signal::Cpu) => &[ProfileKind::Cpu],
-        Some(Signal::Memory) => &[ProfileKind::Cpu, ProfileKind::Memory, ProfileKind::Mmap],
+        Some(Signal::Memory | Signal::Leak | Signal::Psi) => {
+            &[ProfileKind::Cpu, ProfileKind::Memory, ProfileKind::Mmap]
+        }
         Some(Signal::Threads) => &[ProfileKind::Cpu, ProfileKind::Threads],
         None => &ProfileKind::ALL,
     }

@@ -14,7 +14,7 @@ use crate::collect::Nanos;
 use crate::process::Attributed;
 use crate::rules::{Cause, Decision, RuleBook, Spike};
 use crate::settings::WindowSettings;
-use crate::signals::{Reading, Signal, SignalFrame, Target};
+use crate::signals::{Reading, Signal, SignalFrame, Target, Warning};
 use crate::window::{Fate, Window, WindowStats};
 
 /// Captures under way at the same time. Each is cut at once when it closes, so this bounds how many
@@ -93,6 +93,8 @@ pub struct FlightRecorder {
     clock: (Nanos, u64),
     window: Window,
     rules: RuleBook,
+    /// The host's CPU use in the last frame, percent.
+    host_cpu: f64,
     /// When each target's signal was last seen quiet. Holds the targets of the last frame only.
     quiet: BTreeMap<(Target, Signal), Nanos>,
     pending: Vec<Pending>,
@@ -116,6 +118,7 @@ impl FlightRecorder {
             started: start.time,
             clock: (start.time, start.unix_ns),
             window,
+            host_cpu: 0.0,
             quiet: BTreeMap::new(),
             pending: Vec::new(),
             counters: CounterHistory::new(start.time),
@@ -143,7 +146,8 @@ impl FlightRecorder {
                 // A refusal is counted; whoever needs to know calls `trigger` itself.
                 let _ = self.trigger(time, target);
             }
-            Input::Reload(settings) => self.reload(settings),
+            Input::Warning { time, target, what } => return self.warn(time, target, what),
+            Input::Reload(settings) => self.reload(*settings),
             // Names change no decision: they are for whoever shows the incident.
             Input::Names(_) => {}
             Input::Tick(now) => return self.tick(now),
@@ -160,29 +164,67 @@ impl FlightRecorder {
     /// Runs the rules over a frame.
     pub fn read_signals(&mut self, frame: SignalFrame) -> Vec<Incident> {
         let incidents = self.tick(frame.time);
+        let (now, host_cpu) = (frame.time, frame.host_cpu);
+        self.host_cpu = host_cpu;
         let mut quiet = BTreeMap::new();
-        for reading in frame.readings {
-            let Reading { target, signal, value } = &reading;
-            let (key, signal) = ((target.clone(), *signal), *signal);
+        for Reading { target, signal, value } in frame.readings {
             if !value.is_finite() {
                 self.count_decision(signal, "unreadable");
                 continue;
             }
-            let decision = self.rules.decide(frame.time, target, signal, *value, frame.host_cpu);
-            self.count_decision(signal, decision.name());
-            let mut last_quiet = self.quiet.get(&key).copied();
-            match decision {
-                Decision::Quiet => last_quiet = Some(frame.time),
-                Decision::Suppressed(_) => {}
-                Decision::Fire(spike) => {
-                    self.open_for_rule(frame.time, reading, spike, last_quiet);
-                }
-            }
-            if let Some(last_quiet) = last_quiet {
-                quiet.insert(key, last_quiet);
-            }
+            let decision = self.rules.decide(now, &target, signal, value, host_cpu);
+            self.act(now, target, signal, value, decision, &mut quiet);
+        }
+        for memory in frame.memory {
+            let decision = self.rules.decide_leak(now, &memory, host_cpu);
+            let rate = match &decision {
+                Decision::Fire(Spike { cause: Cause::Leak(growth), .. }) => growth.rate,
+                _ => 0.0,
+            };
+            self.act(now, memory.target, Signal::Leak, rate, decision, &mut quiet);
         }
         self.quiet = quiet;
+        incidents
+    }
+
+    /// Does what was decided on a value, and notes when it was last quiet.
+    fn act(
+        &mut self,
+        now: Nanos,
+        target: Target,
+        signal: Signal,
+        value: f64,
+        decision: Decision,
+        quiet: &mut BTreeMap<(Target, Signal), Nanos>,
+    ) {
+        self.count_decision(signal, decision.name());
+        let key = (target, signal);
+        let mut last_quiet = self.quiet.get(&key).copied();
+        match decision {
+            Decision::Quiet => last_quiet = Some(now),
+            Decision::Suppressed(_) => {}
+            Decision::Fire(spike) => {
+                let target = key.0.clone();
+                self.open_for_rule(now, Reading { target, signal, value }, spike, last_quiet);
+            }
+        }
+        if let Some(last_quiet) = last_quiet {
+            quiet.insert(key, last_quiet);
+        }
+    }
+
+    /// Takes an early warning of the kernel: an incident of the target's memory, if the rule lets it
+    /// pass.
+    pub fn warn(&mut self, now: Nanos, target: Target, what: Warning) -> Vec<Incident> {
+        let incidents = self.tick(now);
+        let decision = self.rules.decide_warning(now, &target, what, self.host_cpu);
+        self.count_decision(Signal::Psi, decision.name());
+        if let Decision::Fire(spike) = decision {
+            let value = spike.previous.last().copied().unwrap_or(0.0);
+            let last_quiet = self.quiet.get(&(target.clone(), Signal::Memory)).copied();
+            let reading = Reading { target, signal: Signal::Memory, value };
+            self.open_for_rule(now, reading, spike, last_quiet);
+        }
         incidents
     }
 
@@ -200,6 +242,8 @@ impl FlightRecorder {
         let reason = match spike.cause {
             Cause::Abs => Reason::Abs,
             Cause::Diff { average } => Reason::Diff { average },
+            Cause::Leak(growth) => Reason::Leak(growth),
+            Cause::Warned(warning) => Reason::Warned(warning),
         };
         let pending = Pending {
             signal: Some(reading.signal),

@@ -1,5 +1,7 @@
 //! The flight recorder as a whole: scenarios on made-up observations, second by second.
 
+mod memory;
+
 use std::time::Duration;
 
 use super::*;
@@ -25,6 +27,8 @@ fn settings() -> CaptureSettings {
             cpu: Some(rule),
             memory: Some(rule),
             threads: Some(Rule { min: 20.0, abs: 1000.0, ..rule }),
+            leak: None,
+            psi: None,
             cpu_max: 0.0,
             max_incidents_per_hour: 100,
         },
@@ -52,6 +56,7 @@ fn frame(second: u64, target: &Target, signal: Signal, value: f64) -> Input {
         time: Nanos::from_secs(START_S + second),
         host_cpu: 50.0,
         readings: vec![Reading { target: target.clone(), signal, value }],
+        memory: Vec::new(),
     })
 }
 
@@ -302,7 +307,7 @@ fn a_reload_changes_the_rules_and_keeps_the_open_captures() {
         |it| matches!(it, Input::Signals(frame) if frame.time == Nanos::from_secs(START_S + 65)),
     );
     let fired = fired.expect("the scenario has this frame");
-    inputs.insert(fired + 1, Input::Reload(off.clone()));
+    inputs.insert(fired + 1, Input::Reload(Box::new(off.clone())));
     let mut recorder = FlightRecorder::new(start());
     let incidents = run(&mut recorder, inputs.clone());
     assert_eq!(incidents.len(), 1, "fired before the reload");

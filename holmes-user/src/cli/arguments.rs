@@ -42,6 +42,16 @@ Configuration file (TOML, --config; SIGHUP reads it again; the command line wins
   abs = 80
   max = 0
   cooldown = \"1m\"
+  [rules.leak]
+  rate = \"1MiB/m\"
+  for = \"10m\"
+  within = \"6h\"                    # 0 is off: also what has no limit
+  cooldown = \"1h\"
+  [rules.psi]
+  stall = \"300ms\"
+  window = \"2s\"
+  min = 50
+  cooldown = \"10m\"
 Also: cgroup, pid, all, listen, frequency, window, window_bytes, window_stacks, ring_bytes,
 unwind_bytes, memory_interval, debug_dirs, debuginfod, debug_cache.
 
@@ -51,7 +61,7 @@ Exit codes: 0 good, 1 failure, 2 usage.";
 /// A flight recorder for production incidents.
 ///
 /// Samples every process from the kernel, keeps the last minutes in memory, and when a cgroup's
-/// CPU, memory or threads spike, writes the profiles of the time before, during and after.
+/// CPU, memory or threads spike or its memory leaks, writes the profiles of the time before, during and after.
 #[derive(Debug, Parser)]
 #[command(
     name = "holmes-ebpf",
@@ -131,6 +141,14 @@ pub(super) struct RecorderArguments {
     /// percent above the average of the previous ten. 0 switches diff, abs or max off; parts that
     /// are not named keep their value. Defaults: cpu and memory min:10,diff:25,abs:80,cooldown:1m;
     /// threads min:200,diff:25,abs:10000,cooldown:10m.
+    ///
+    /// leak=rate:1MiB/m,for:10m,within:6h,cooldown:1h (the default) fires when memory that the
+    /// kernel cannot take back grows faster than `rate` all through `for`, and would reach the
+    /// nearest limit within that time. within:0 asks for no limit.
+    ///
+    /// psi=stall:300ms,window:2s,min:50,cooldown:10m (the default) cuts a memory incident when tasks
+    /// wait for memory for `stall` in a `window`, on the host or in a cgroup with a limit; or when a
+    /// cgroup (v2) reaches memory.high or memory.max and `min` percent of it cannot be taken back.
     #[arg(long, value_name = "RULE", value_parser = rule_text::parse)]
     pub rule: Vec<RuleEdit>,
     /// Capture nothing while the host's CPU use is above this percentage; 0 is off [default: 0]

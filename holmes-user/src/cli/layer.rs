@@ -10,9 +10,10 @@ use std::time::Duration;
 use holmes_common::limits::{DEFAULT_FAULT_INTERVAL, DEFAULT_RING_BYTES, DEFAULT_ROWS};
 use thiserror::Error;
 
-use crate::rules::Rule;
+use crate::rules::{MIN_READINGS, Rule};
 use crate::settings::{
-    DebuginfodSettings, NameSettings, ProbeSettings, RuleEdit, Tunables, Watch, WindowSettings,
+    DebuginfodSettings, NameSettings, ProbeSettings, RuleChange, RuleEdit, Tunables, Watch,
+    WindowSettings,
 };
 use crate::signals::Signal;
 
@@ -104,6 +105,33 @@ pub enum ContradictionError {
         /// Why not.
         why: &'static str,
     },
+    /// A leak cannot be told from a step.
+    #[error(
+        "the rule for leak looks at {}, which holds fewer than {MIN_READINGS} readings at an \
+         interval of {}: make `for` longer, or the interval shorter",
+        humantime::format_duration(*span),
+        humantime::format_duration(*interval)
+    )]
+    LeakTooShort {
+        /// What the rule looks at.
+        span: Duration,
+        /// How often is read.
+        interval: Duration,
+    },
+    /// Nobody can wait for longer than the time there is.
+    #[error(
+        "the rule for psi can never fire (a stall of {} does not fit into a window of {}): make \
+         `stall` shorter or `window` longer, or write `psi=off` (in the file: `psi = \"off\"` under \
+         [rules])",
+        humantime::format_duration(*stall),
+        humantime::format_duration(*window)
+    )]
+    StallTooLong {
+        /// How long tasks must wait.
+        stall: Duration,
+        /// In which time.
+        window: Duration,
+    },
 }
 
 impl Layer {
@@ -152,6 +180,7 @@ impl Layer {
         for edit in &self.rules {
             edit.apply(&mut tunables.rules);
         }
+        fit_leak(&mut tunables, &self.rules)?;
         check_rules(&tunables)?;
 
         let mut window = WindowSettings::default();
@@ -204,15 +233,28 @@ pub(super) fn check_window(tunables: &Tunables, span: Duration) -> Result<(), Co
 /// A rule that is silent for ever looks like a quiet host; better to say so now.
 fn check_rules(tunables: &Tunables) -> Result<(), ContradictionError> {
     for signal in Signal::ALL {
-        let rule = match signal {
-            Signal::Cpu => tunables.rules.cpu,
-            Signal::Memory => tunables.rules.memory,
-            Signal::Threads => tunables.rules.threads,
-        };
-        if let Some(why) = rule.as_ref().and_then(dead) {
+        if let Some(why) = tunables.rules.get(signal).and_then(dead) {
             return Err(ContradictionError::DeadRule { signal: signal.name(), why });
         }
     }
+    if let Some(psi) = tunables.rules.psi.filter(|psi| psi.stall > psi.window) {
+        return Err(ContradictionError::StallTooLong { stall: psi.stall, window: psi.window });
+    }
+    Ok(())
+}
+
+/// A leak is seen in a number of readings. A span that was asked for must hold them; the one that
+/// was not grows with the interval, as the window does with the look-back.
+fn fit_leak(tunables: &mut Tunables, edits: &[RuleEdit]) -> Result<(), ContradictionError> {
+    let (interval, readings) = (tunables.interval, tunables.interval * MIN_READINGS);
+    let Some(leak) = tunables.rules.leak.as_mut().filter(|leak| leak.span < readings) else {
+        return Ok(());
+    };
+    let asked = |edit: &RuleEdit| matches!(edit.change, RuleChange::SetLeak { span: Some(_), .. });
+    if edits.iter().any(asked) {
+        return Err(ContradictionError::LeakTooShort { span: leak.span, interval });
+    }
+    leak.span = readings;
     Ok(())
 }
 
@@ -284,6 +326,36 @@ mod tests {
         ] {
             let layer = Layer { rules: vec![rule_text::parse(text).unwrap()], ..Layer::default() };
             assert_eq!(layer.resolve(false).is_ok(), fires, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_span_of_a_leak_holds_readings_enough() {
+        let with = |interval: u64, rules: &str| {
+            let rules = rules.split_whitespace().map(|text| rule_text::parse(text).unwrap());
+            let interval = Some(Duration::from_secs(interval));
+            let layer = Layer { interval, rules: rules.collect(), ..Layer::default() };
+            layer.resolve(false).map(|resolved| resolved.tunables.rules.leak.map(|leak| leak.span))
+        };
+        let secs = Duration::from_secs;
+        assert_eq!(with(5, ""), Ok(Some(secs(600))));
+        assert_eq!(with(300, ""), Ok(Some(secs(3000))));
+        assert_eq!(with(300, "leak=off"), Ok(None));
+        assert_eq!(with(5, "leak=for:50s"), Ok(Some(secs(50))));
+        assert_eq!(
+            with(5, "leak=for:49s").unwrap_err().to_string(),
+            "the rule for leak looks at 49s, which holds fewer than 10 readings at an interval of \
+             5s: make `for` longer, or the interval shorter"
+        );
+    }
+
+    #[test]
+    fn a_stall_fits_into_its_window() {
+        for (text, fits) in
+            [("psi=stall:2s", true), ("psi=stall:3s", false), ("psi=stall:3s,window:4s", true)]
+        {
+            let layer = Layer { rules: vec![rule_text::parse(text).unwrap()], ..Layer::default() };
+            assert_eq!(layer.resolve(false).is_ok(), fits, "{text}");
         }
     }
 }

@@ -3,6 +3,8 @@
 //!
 //! Must not: know the name of the flag or key. Whoever asks puts that in front of the message.
 
+mod rates;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,6 +13,7 @@ use bytesize::ByteSize;
 use holmes_common::limits::MIN_RING_BYTES;
 use holmes_common::unwind::Row;
 
+use self::rates::Rates;
 use super::suggest;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -68,6 +71,28 @@ pub(super) const INCIDENTS_PER_HOUR: Integers = Integers { min: 1, max: 3600 };
 /// `min`, `diff`, `abs` and `max` of a rule: percents above 100 are possible (bursts), and threads
 /// are counted, so only absurd numbers are refused.
 pub(super) const RULE_NUMBER: Floats = Floats { min: 0.0, max: 1e9 };
+
+/// How long memory must have grown: a second is for tests, a week for what leaks by the day.
+pub(super) const LEAK_FOR: Durations =
+    Durations::new(Duration::from_secs(1), Duration::from_secs(7 * 24 * 3600));
+
+/// In how long a limit must be reached; 0 is off.
+pub(super) const LEAK_WITHIN: Durations =
+    Durations::new(Duration::ZERO, Duration::from_secs(30 * 24 * 3600));
+
+/// How fast memory must grow. Slower than a KiB a day it is no leak; faster than a TiB a second is
+/// no memory.
+pub(super) const LEAK_RATE: Rates = Rates { min: 1 << 10, max: 1 << 40 };
+
+/// What the kernel takes for the window of a pressure trigger (`WINDOW_MIN_US`, `WINDOW_MAX_US` of
+/// kernel/sched/psi.c).
+pub(super) const PSI_WINDOW: Durations =
+    Durations::new(Duration::from_millis(500), Duration::from_secs(10));
+
+/// How long tasks must have waited in a window: a millisecond is hardly any, the longest window is
+/// always.
+pub(super) const PSI_STALL: Durations =
+    Durations::new(Duration::from_millis(1), Duration::from_secs(10));
 
 /// Percent of the host's CPUs; 0 is off.
 pub(super) const CPU_MAX: Floats = Floats { min: 0.0, max: 100.0 };

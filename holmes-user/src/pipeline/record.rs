@@ -63,7 +63,14 @@ async fn record(settings: &RecordSettings) -> anyhow::Result<()> {
             ..WindowSettings::default()
         },
         capture: CaptureSettings::from(&Tunables {
-            rules: RuleSet { cpu: None, memory: None, threads: None, ..RuleSet::default() },
+            rules: RuleSet {
+                cpu: None,
+                memory: None,
+                threads: None,
+                leak: None,
+                psi: None,
+                ..RuleSet::default()
+            },
             ..Tunables::default()
         }),
     };

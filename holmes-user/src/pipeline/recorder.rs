@@ -15,20 +15,21 @@ use super::desk::{Desk, Done};
 use super::live::{Live, PROC};
 use super::os_signals::{OsSignal, OsSignals};
 use super::tap::Tap;
-use super::{advice, balance};
+use super::warnings::Warnings;
+use super::{advice, announce, balance};
 use crate::capture::{CaptureSettings, FlightRecorder, Incident, Input, Start};
 use crate::collect::{CgroupId, Nanos, What, clock};
 use crate::kernel::{ProbeState, TargetFilter};
-use crate::rules::holmes_line;
 use crate::serve::{
     self, Metrics, REFRESH_QUEUE, Readiness, Server, ServerState, Status, TRIGGER_QUEUE,
 };
 use crate::settings::RecorderSettings;
-use crate::signals::{KernelLog, SampledCpu, SignalReader};
+use crate::signals::{KernelLog, SampledCpu, SignalReader, Target, Warning};
 use crate::store::{IncidentStore, ProbeOff};
 use crate::symbolize::NameStats;
 
 mod memory;
+mod reload;
 mod show;
 mod triggers;
 
@@ -68,6 +69,7 @@ struct Recorder {
     sampled: SampledCpu,
     kernel_log: KernelLog,
     store: Arc<IncidentStore>,
+    warnings: Warnings,
     desk: Desk,
     names: NameStats,
     invalid_profiles: u64,
@@ -106,6 +108,7 @@ impl Recorder {
             reader: live.watched.signal_reader(Path::new(PROC)),
             sampled: SampledCpu::new(period),
             kernel_log: KernelLog::open(),
+            warnings: Warnings::new(),
             desk,
             names: NameStats::default(),
             invalid_profiles: 0,
@@ -153,6 +156,7 @@ impl Recorder {
                     self.show(SHOW_AT_MOST_EVERY);
                     request.done();
                 }
+                Some((target, what)) = self.warnings.received.recv() => self.warned(target, what),
                 Some(done) = self.desk.done.recv() => self.filed(&done),
                 signal = signals.next() => match signal {
                     OsSignal::Reload => {
@@ -206,9 +210,7 @@ impl Recorder {
     }
 
     fn hand_in(&mut self, incident: Incident) {
-        if let (Some(signal), Some(rule)) = (incident.signal, &incident.rule) {
-            info!("{}", holmes_line(signal, rule, &incident.previous, incident.value));
-        }
+        announce(&incident);
         self.desk.hand_in(incident);
     }
 
@@ -278,6 +280,15 @@ impl Recorder {
         let frame = self.reader.read(now, &|target| self.sampled.since_last(target));
         self.look_near_limit(&frame);
         self.feed(Input::Signals(frame));
+        let psi = self.settings.tunables.rules.psi.as_ref();
+        self.warnings.follow(psi, self.reader.warning_places());
+    }
+
+    /// Takes an early warning of the kernel in.
+    fn warned(&mut self, target: Target, what: Warning) {
+        // As before a reading.
+        self.drain();
+        self.feed(Input::Warning { time: clock::monotonic(), target, what });
     }
 
     fn filed(&mut self, done: &Done) {
@@ -297,26 +308,6 @@ impl Recorder {
             Err(error) => error!("an incident is lost: {}", super::chain(error)),
         }
         self.feed(Input::Names(filed.symbols.to_names()));
-    }
-
-    /// Reads the configuration file again.
-    fn reload(&mut self) {
-        let Some(reload) = &self.settings.reload else {
-            warn!("SIGHUP: there is no --config to read again");
-            return;
-        };
-        match reload.run() {
-            Ok(reloaded) => {
-                for key in &reloaded.needs_restart {
-                    warn!("{key} has changed in {}: needs a restart", reload.file().display());
-                }
-                info!("reloaded {}", reload.file().display());
-                self.store.set_retention(reloaded.tunables.retention);
-                self.feed(Input::Reload(CaptureSettings::from(&reloaded.tunables)));
-                self.settings.tunables = reloaded.tunables;
-            }
-            Err(error) => error!("the configuration stays as it was: {error}"),
-        }
     }
 
     /// Finishes what is under way: within a bound, or at once when told again.

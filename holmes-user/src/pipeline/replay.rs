@@ -8,10 +8,9 @@ use std::time::Duration;
 use anyhow::Context;
 use tracing::{info, warn};
 
-use super::balance;
+use super::{announce, balance};
 use crate::capture::recording::{Reader, read_names};
 use crate::capture::{FlightRecorder, Input};
-use crate::rules::holmes_line;
 use crate::settings::{ReplaySettings, Retention};
 use crate::store::{IncidentDesk, IncidentStore};
 use crate::symbolize::{Recorded, SymbolTable};
@@ -61,9 +60,7 @@ pub fn run(settings: ReplaySettings) -> anyhow::Result<()> {
             }
         };
         for incident in flight.accept(input) {
-            if let (Some(signal), Some(rule)) = (incident.signal, &incident.rule) {
-                info!("{}", holmes_line(signal, rule, &incident.previous, incident.value));
-            }
+            announce(&incident);
             let written = desk.file(&incident).written?;
             info!("incident written: {}", written.folder.display());
             incidents += 1;

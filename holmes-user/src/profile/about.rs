@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::capture::{Incident, Losses};
+use crate::capture::{Incident, Losses, Reason};
+use crate::rules::FiredRule;
 use crate::window::{Cut, ProfileKind};
 
 /// Losses above this share of the samples taken make a profile's shares doubtful, in percent.
@@ -26,8 +27,8 @@ impl About {
     pub fn incident(incident: &Incident, cut: &Cut) -> Self {
         let until_trigger = incident.trigger.since(cut.from);
         let start_unix_ns = incident.trigger_unix_ns.saturating_sub(nanos(until_trigger));
-        let rule = match (incident.signal, incident.rule) {
-            (Some(signal), Some(rule)) => format!(
+        let rule = match (incident.signal, incident.rule, incident.reason) {
+            (Some(signal), Some(FiredRule::Value(rule)), _) => format!(
                 "rule: {} min {}, diff {}, abs {}, max {}; value {:.2}",
                 signal.name(),
                 rule.min,
@@ -36,6 +37,8 @@ impl About {
                 rule.max,
                 incident.value
             ),
+            (_, _, Reason::Leak(growth)) => format!("rule: leak; {growth}"),
+            (_, _, Reason::Warned(warning)) => format!("rule: psi; {warning}"),
             _ => match incident.victims.first() {
                 Some(victim) => {
                     format!("rule: none, the kernel killed pid {} for memory", victim.pid)

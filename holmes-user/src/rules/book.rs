@@ -8,9 +8,10 @@ use rustc_hash::FxHashMap;
 
 use super::budget::Budget;
 use super::history::History;
-use super::{Cause, Decision, Rule, RuleSet, Spike, Suppression};
+use super::leak::{self, Floors};
+use super::{Cause, Decision, FiredRule, Rule, RuleSet, Spike, Suppression};
 use crate::collect::Nanos;
-use crate::signals::{Signal, Target};
+use crate::signals::{MemoryUse, Signal, Target, Warning};
 
 /// Targets that are remembered: twice what `signals` reads at one time, so that a churn of
 /// containers does not push out those that live.
@@ -35,6 +36,13 @@ struct Known {
 struct Remembered {
     seen: Nanos,
     known: [Known; Signal::ALL.len()],
+    memory: Floors,
+}
+
+impl Remembered {
+    fn known(&mut self, signal: Signal) -> &mut Known {
+        &mut self.known[signal as usize]
+    }
 }
 
 /// Decides which values are spikes that deserve an incident.
@@ -99,29 +107,76 @@ impl RuleBook {
             return Decision::Quiet;
         }
         let (rules, budget) = (self.rules, &mut self.budget);
-        let known = remember(&mut self.targets, &mut self.pushed_out, now, target, signal);
+        let known = remember(&mut self.targets, &mut self.pushed_out, now, target).known(signal);
         let decision = match rules.get(signal) {
             None => Decision::Quiet,
             Some(rule) => match cause(rule, &known.history, value) {
                 None => Decision::Quiet,
-                Some(cause) => match suppression(&rules, rule, known, budget, now, value, host_cpu)
-                {
-                    Some(why) => Decision::Suppressed(why),
-                    None => {
-                        known.fired = Some(now);
-                        budget.spend(now);
-                        Decision::Fire(Spike {
-                            rule: *rule,
-                            cause,
-                            previous: known.history.values(),
-                        })
-                    }
-                },
+                Some(_) if !known.history.is_warm() => Decision::Suppressed(Suppression::WarmUp),
+                Some(_) if rule.max > 0.0 && value >= rule.max => {
+                    Decision::Suppressed(Suppression::AboveMax)
+                }
+                Some(cause) => {
+                    let previous = known.history.values();
+                    let spike = Spike { rule: FiredRule::Value(*rule), cause, previous };
+                    fire(&rules, known, budget, now, rule.cooldown, host_cpu, spike)
+                }
             },
         };
         known.history.push(value);
         self.sweep(now);
         decision
+    }
+
+    /// Decides whether a target's memory leaks, and remembers how much it was. `host_cpu` is the
+    /// host's CPU use in percent.
+    pub fn decide_leak(&mut self, now: Nanos, memory: &MemoryUse, host_cpu: f64) -> Decision {
+        let (rules, budget) = (self.rules, &mut self.budget);
+        let Some(rule) = &rules.leak else { return Decision::Quiet };
+        let target = remember(&mut self.targets, &mut self.pushed_out, now, &memory.target);
+        let decision = match leak::judge(rule, &mut target.memory, now, memory) {
+            None => Decision::Quiet,
+            Some((growth, rises)) => {
+                let spike = Spike {
+                    rule: FiredRule::Leak(*rule),
+                    cause: Cause::Leak(growth),
+                    previous: rises.to_vec(),
+                };
+                let known = target.known(Signal::Leak);
+                fire(&rules, known, budget, now, rule.cooldown, host_cpu, spike)
+            }
+        };
+        self.sweep(now);
+        decision
+    }
+
+    /// Decides on an early warning of the kernel. The previous values are those of the target's
+    /// memory. `host_cpu` is the host's CPU use in percent.
+    pub fn decide_warning(
+        &mut self,
+        now: Nanos,
+        target: &Target,
+        warning: Warning,
+        host_cpu: f64,
+    ) -> Decision {
+        let (rules, budget) = (self.rules, &mut self.budget);
+        let Some(rule) = &rules.psi else { return Decision::Quiet };
+        let counts = match warning {
+            Warning::Pressure { .. } => true,
+            Warning::MemoryHigh { held_percent, .. } | Warning::MemoryMax { held_percent, .. } => {
+                held_percent > rule.min
+            }
+        };
+        if !counts || !warning.is_finite() {
+            return Decision::Quiet;
+        }
+        let target = remember(&mut self.targets, &mut self.pushed_out, now, target);
+        let spike = Spike {
+            rule: FiredRule::Psi(*rule),
+            cause: Cause::Warned(warning),
+            previous: target.known(Signal::Memory).history.values(),
+        };
+        fire(&rules, target.known(Signal::Psi), budget, now, rule.cooldown, host_cpu, spike)
     }
 
     fn sweep(&mut self, now: Nanos) {
@@ -139,8 +194,7 @@ fn remember<'a>(
     pushed_out: &mut u64,
     now: Nanos,
     target: &Target,
-    signal: Signal,
-) -> &'a mut Known {
+) -> &'a mut Remembered {
     if !targets.contains_key(target) && targets.len() >= MAX_REMEMBERED {
         // By name among equals: a replay must not depend on the order of a hash table.
         let oldest = targets
@@ -156,7 +210,7 @@ fn remember<'a>(
     }
     let remembered = targets.entry(target.clone()).or_default();
     remembered.seen = now;
-    &mut remembered.known[signal as usize]
+    remembered
 }
 
 /// Why the value is a spike, `max` left aside; `None` where it is none.
@@ -169,29 +223,28 @@ fn cause(rule: &Rule, history: &History, value: f64) -> Option<Cause> {
     rises.then_some(Cause::Diff { average })
 }
 
-/// Why a spike is let pass, what lasts longest first.
-fn suppression(
+/// Fires, unless something holds it back: what lasts longest first.
+fn fire(
     rules: &RuleSet,
-    rule: &Rule,
-    known: &Known,
+    known: &mut Known,
     budget: &mut Budget,
     now: Nanos,
-    value: f64,
+    cooldown: Duration,
     host_cpu: f64,
-) -> Option<Suppression> {
-    if !known.history.is_warm() {
-        Some(Suppression::WarmUp)
-    } else if rule.max > 0.0 && value >= rule.max {
-        Some(Suppression::AboveMax)
-    } else if known.fired.is_some_and(|fired| now.since(fired) < rule.cooldown) {
-        Some(Suppression::Cooldown)
+    spike: Spike,
+) -> Decision {
+    let suppressed = if known.fired.is_some_and(|fired| now.since(fired) < cooldown) {
+        Suppression::Cooldown
     } else if rules.cpu_max > 0.0 && host_cpu > rules.cpu_max {
-        Some(Suppression::CpuMax)
+        Suppression::CpuMax
     } else if !budget.allows(now, rules.max_incidents_per_hour) {
-        Some(Suppression::Budget)
+        Suppression::Budget
     } else {
-        None
-    }
+        known.fired = Some(now);
+        budget.spend(now);
+        return Decision::Fire(spike);
+    };
+    Decision::Suppressed(suppressed)
 }
 
 #[cfg(test)]

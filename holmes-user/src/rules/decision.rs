@@ -4,7 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Rule;
+use super::leak::Growth;
+use super::rule::FiredRule;
+use crate::signals::Warning;
 
 /// Why a value is a spike.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,16 +20,21 @@ pub enum Cause {
         /// That average.
         average: f64,
     },
+    /// Memory has grown for long.
+    Leak(Growth),
+    /// The kernel has given an early warning.
+    Warned(Warning),
 }
 
 /// A value that a rule fires on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spike {
     /// The rule, as it was then.
-    pub rule: Rule,
+    pub rule: FiredRule,
     /// Which part of it.
     pub cause: Cause,
-    /// The values before, oldest first; the value itself is not among them.
+    /// The values before, oldest first; the value itself is not among them. Of a leak: how fast
+    /// memory grew from part to part of the span.
     pub previous: Vec<f64>,
 }
 

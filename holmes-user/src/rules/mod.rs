@@ -7,6 +7,7 @@ mod budget;
 mod decision;
 mod history;
 mod holmes_line;
+mod leak;
 mod rule;
 
 pub use book::RuleBook;
@@ -14,4 +15,5 @@ pub use budget::MAX_BUDGET;
 pub use decision::{Cause, Decision, Spike, Suppression};
 pub use history::RING_LEN;
 pub use holmes_line::holmes_line;
-pub use rule::{Rule, RuleSet};
+pub use leak::{Growth, LeakRule, MIN_READINGS};
+pub use rule::{FiredRule, PsiRule, Rule, RuleSet};

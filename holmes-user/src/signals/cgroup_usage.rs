@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use holmes_common::limits::MAX_CGROUPS;
 
+use super::cgroup_memory;
 use super::host_usage::HostUsage;
 use super::limits;
 use super::process_usage;
 use super::sources::{Sources, ids, keyed, number, text};
-use super::usage::{Clock, Usage};
+use super::usage::{Clock, Memory, Usage};
 use crate::kernel::cgroupfs::{Hierarchy, Mount};
 use crate::process::cgroup_walk::{has_tasks, walk};
 
@@ -34,10 +35,13 @@ pub(super) fn read(
         cpu_limit: cgroup.mounts("cpu").find_map(|mount| limits::cpus(mount, path)),
         memory: cgroup
             .mounts("memory")
-            .find_map(|mount| working_set(mount, path))
-            .or(at_root(host.memory_used))
+            .find_map(|mount| cgroup_memory::read(mount, path))
+            .or(at_root(host.memory_used).map(|used| Memory { in_use: used, held: used }))
             .or_else(|| cgroup.resident()),
         memory_limit: cgroup.mounts("memory").find_map(|mount| limits::memory(mount, path)),
+        charged: cgroup
+            .mounts("memory")
+            .find_map(|mount| cgroup_memory::nearest_limit(mount, path)),
         threads: cgroup
             .mounts("pids")
             .find_map(|mount| number(&mount.directory(path)?.join("pids.current")))
@@ -105,7 +109,7 @@ impl<'a> Cgroup<'a> {
     }
 
     fn memory_mount(&self) -> Option<&'a Mount> {
-        self.mounts("memory").find(|mount| working_set(mount, self.path).is_some())
+        self.mounts("memory").find(|mount| cgroup_memory::read(mount, self.path).is_some())
     }
 
     fn cpu_time(&self) -> Option<(Clock, Duration)> {
@@ -125,13 +129,17 @@ impl<'a> Cgroup<'a> {
         })
     }
 
-    /// Bytes resident of its processes and of those of its descendants.
-    fn resident(&self) -> Option<u64> {
+    /// What is resident of its processes and of those of its descendants.
+    fn resident(&self) -> Option<Memory> {
         let processes: BTreeSet<u32> =
             self.subtree()?.iter().flat_map(|directory| self.processes(directory)).collect();
         // A process that has just gone has no memory.
-        let resident = |pid| process_usage::resident(self.sources, pid).unwrap_or(0);
-        Some(processes.into_iter().map(resident).fold(0, u64::saturating_add))
+        let resident =
+            processes.into_iter().filter_map(|pid| process_usage::resident(self.sources, pid));
+        Some(resident.fold(Memory { in_use: 0, held: 0 }, |sum, memory| Memory {
+            in_use: sum.in_use.saturating_add(memory.in_use),
+            held: sum.held.saturating_add(memory.held),
+        }))
     }
 
     /// Its tasks and those of its descendants.
@@ -172,16 +180,4 @@ impl<'a> Cgroup<'a> {
         let walk = walk(&self.directory, self.path, MAX_CGROUPS as usize).ok()?;
         Some(walk.found.into_iter().map(|found| found.directory).collect())
     }
-}
-
-/// What cannot be taken back without hurting: all but the file pages not used lately.
-fn working_set(mount: &Mount, path: &str) -> Option<u64> {
-    let directory = mount.directory(path)?;
-    let (usage, inactive) = match mount.hierarchy {
-        Hierarchy::Unified => ("memory.current", "inactive_file"),
-        Hierarchy::V1 { .. } => ("memory.usage_in_bytes", "total_inactive_file"),
-    };
-    let usage: u64 = number(&directory.join(usage))?;
-    let stat = text(&directory.join("memory.stat"))?;
-    Some(usage.saturating_sub(keyed(&stat, inactive).unwrap_or(0)))
 }

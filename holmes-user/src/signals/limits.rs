@@ -31,7 +31,7 @@ pub(super) fn memory(mount: &Mount, path: &str) -> Option<u64> {
 }
 
 /// The path, and those of the cgroups above it up to the root.
-fn upwards(path: &str) -> impl Iterator<Item = &str> {
+pub(super) fn upwards(path: &str) -> impl Iterator<Item = &str> {
     Path::new(path).ancestors().filter_map(Path::to_str)
 }
 

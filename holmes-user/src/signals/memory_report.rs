@@ -95,7 +95,7 @@ pub fn read(sources: &Sources, hierarchy: Option<Hierarchy>, target: &Target) ->
     };
     let mut sizes: Vec<(u64, u32)> = pids
         .into_iter()
-        .filter_map(|pid| Some((process_usage::resident(sources, pid)?, pid)))
+        .filter_map(|pid| Some((process_usage::resident(sources, pid)?.in_use, pid)))
         .filter(|(resident, _)| *resident > 0)
         .collect();
     sizes.sort_unstable_by(|one, other| other.cmp(one));

@@ -1,7 +1,9 @@
-//! Signals: CPU, memory and threads of each target and of the host, every interval.
+//! Signals: CPU, memory and threads of each target and of the host, every interval, and the kernel's
+//! early warnings that memory runs short.
 //!
 //! Must not: decide anything.
 
+mod cgroup_memory;
 mod cgroup_usage;
 mod host_usage;
 mod kernel_log;
@@ -13,12 +15,16 @@ mod reading;
 mod sampled;
 mod sources;
 mod usage;
+mod warning;
+mod warning_file;
 mod watched;
 
 pub use kernel_log::{KernelKill, KernelLog};
 pub use memory_report::{CgroupMemory, Mappings, MemoryReport, ProcessMemory};
 pub use reader::{MAX_TRACKED, SignalReader};
-pub use reading::{Reading, Signal, SignalFrame, Target};
+pub use reading::{MemoryLimit, MemoryUse, Reading, Signal, SignalFrame, Target};
 pub use sampled::SampledCpu;
 pub use sources::Sources;
+pub use warning::Warning;
+pub use warning_file::{WarningFile, WarningPlace};
 pub use watched::{WatchError, Watched};

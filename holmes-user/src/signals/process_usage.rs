@@ -7,9 +7,10 @@ use std::time::Duration;
 use procfs::prelude::*;
 use procfs::process::{Stat, StatM};
 
+use super::cgroup_memory;
 use super::limits;
 use super::sources::{Sources, text};
-use super::usage::{Clock, Usage};
+use super::usage::{Clock, Memory, Usage};
 use crate::kernel::cgroupfs::{Hierarchy, Mount};
 
 /// Reads a process; `None` where there is none (any more).
@@ -26,15 +27,18 @@ pub(super) fn read(sources: &Sources, pid: u32) -> Option<Usage> {
         cpu_limit: limit(sources, &cgroups, "cpu", limits::cpus),
         memory: resident(sources, pid),
         memory_limit: limit(sources, &cgroups, "memory", limits::memory),
+        charged: limit(sources, &cgroups, "memory", cgroup_memory::nearest_limit),
         threads: u64::try_from(stat.num_threads).ok(),
         incarnation: stat.starttime,
     })
 }
 
-/// Bytes of the process that are resident. Pages shared with others count for each of them.
-pub(super) fn resident(sources: &Sources, pid: u32) -> Option<u64> {
-    let pages = StatM::from_file(sources.task(pid).join("statm")).ok()?.resident;
-    Some(pages.saturating_mul(procfs::page_size()))
+/// What is resident of the process. Pages shared with others count for each of them; only its own
+/// anonymous ones are held.
+pub(super) fn resident(sources: &Sources, pid: u32) -> Option<Memory> {
+    let StatM { resident, shared, .. } = StatM::from_file(sources.task(pid).join("statm")).ok()?;
+    let bytes = |pages: u64| pages.saturating_mul(procfs::page_size());
+    Some(Memory { in_use: bytes(resident), held: bytes(resident.saturating_sub(shared)) })
 }
 
 /// Threads of the process.

@@ -10,7 +10,8 @@ use super::host_usage::{HostCpu, HostUsage};
 use super::sources::Sources;
 use super::usage::{Clock, Usage};
 use super::{
-    MemoryReport, Reading, Signal, SignalFrame, Target, cgroup_usage, memory_report, process_usage,
+    MemoryReport, MemoryUse, Reading, Signal, SignalFrame, Target, WarningPlace, cgroup_usage,
+    memory_report, process_usage,
 };
 use crate::collect::Nanos;
 use crate::kernel::cgroupfs::{Hierarchy, Located};
@@ -127,7 +128,28 @@ impl SignalReader {
     pub fn memory(&self) -> impl Iterator<Item = (&Target, u64)> {
         self.targets.iter().filter_map(|(target, tracked)| {
             let (_, usage) = tracked.last.as_ref()?;
-            Some((target, usage.memory?))
+            Some((target, usage.memory?.in_use))
+        })
+    }
+
+    /// Where the kernel's early warnings about the targets are: of the host, and of cgroups v2 that
+    /// the user named or that have a limit. Those of v1, and single processes, have none.
+    pub fn warning_places(&self) -> impl Iterator<Item = WarningPlace> {
+        let named = !self.targets.contains_key(&Target::Host);
+        let unified = self.sources.layout.unified();
+        let unified = unified.filter(|mount| self.hierarchy == Some(mount.hierarchy));
+        self.targets.iter().filter_map(move |(target, tracked)| match target {
+            Target::Host => {
+                let pressure = self.sources.proc.join("pressure/memory");
+                Some(WarningPlace { target: target.clone(), pressure, cgroup: None })
+            }
+            Target::Cgroup { path, .. } => {
+                let limited = || tracked.last.is_some_and(|(_, usage)| usage.charged.is_some());
+                let directory = unified?.directory(path).filter(|_| named || limited())?;
+                let pressure = directory.join("memory.pressure");
+                Some(WarningPlace { target: target.clone(), pressure, cgroup: Some(directory) })
+            }
+            Target::Process { .. } => None,
         })
     }
 
@@ -149,11 +171,17 @@ impl SignalReader {
             self.host.zip(host.cpu).and_then(|(before, after)| percent_busy(before, after));
         self.host = host.cpu.or(self.host);
         self.absent = 0;
-        let mut readings = Vec::with_capacity(Signal::ALL.len() * self.targets.len());
+        let mut readings = Vec::with_capacity(Signal::VALUES.len() * self.targets.len());
+        let mut uses = Vec::with_capacity(self.targets.len());
         for (target, tracked) in &mut self.targets {
             let usage = match target {
                 Target::Host => {
                     let memory = percent(host.memory_used, host.memory_total);
+                    uses.extend(host.memory_used.map(|bytes| MemoryUse {
+                        target: target.clone(),
+                        bytes,
+                        limit: None,
+                    }));
                     add(&mut readings, target, [host_cpu, memory, host.threads.map(as_value)]);
                     continue;
                 }
@@ -176,17 +204,28 @@ impl SignalReader {
                     cpu_used(&last, &usage, || sampled_cpu(target)).zip(Some(then))
                 })
                 .and_then(|(used, then)| percent_of_limit(used, now.since(then), &usage, &host));
-            let memory = percent(usage.memory, lower(usage.memory_limit, host.memory_total));
+            let in_use = usage.memory.map(|memory| memory.in_use);
+            let memory = percent(in_use, lower(usage.memory_limit, host.memory_total));
             add(&mut readings, target, [cpu, memory, usage.threads.map(as_value)]);
+            uses.extend(usage.memory.map(|memory| {
+                MemoryUse {
+                    target: target.clone(),
+                    bytes: memory.held,
+                    // A limit above what there is limits nothing.
+                    limit: usage
+                        .charged
+                        .filter(|limit| host.memory_total.is_none_or(|total| limit.bytes < total)),
+                }
+            }));
             tracked.last = Some((now, usage));
         }
-        SignalFrame { time: now, host_cpu: host_cpu.unwrap_or(0.0), readings }
+        SignalFrame { time: now, host_cpu: host_cpu.unwrap_or(0.0), readings, memory: uses }
     }
 }
 
-/// Adds what is known of a target, in the order of [`Signal::ALL`].
-fn add(readings: &mut Vec<Reading>, target: &Target, values: [Option<f64>; Signal::ALL.len()]) {
-    for (signal, value) in Signal::ALL.into_iter().zip(values) {
+/// Adds what is known of a target, in the order of [`Signal::VALUES`].
+fn add(readings: &mut Vec<Reading>, target: &Target, values: [Option<f64>; Signal::VALUES.len()]) {
+    for (signal, value) in Signal::VALUES.into_iter().zip(values) {
         if let Some(value) = value.filter(|value| value.is_finite()) {
             readings.push(Reading { target: target.clone(), signal, value });
         }

@@ -63,11 +63,18 @@ pub enum Signal {
     Memory,
     /// Number of tasks.
     Threads,
+    /// Growth of memory over minutes, bytes per second: [`MemoryUse`], of which the rules make it.
+    Leak,
+    /// Early warnings of the kernel that memory runs short: events, no values.
+    Psi,
 }
 
 impl Signal {
     /// Every signal.
-    pub const ALL: [Self; 3] = [Self::Cpu, Self::Memory, Self::Threads];
+    pub const ALL: [Self; 5] = [Self::Cpu, Self::Memory, Self::Threads, Self::Leak, Self::Psi];
+
+    /// Those that are read as values, in the order of the readings.
+    pub const VALUES: [Self; 3] = [Self::Cpu, Self::Memory, Self::Threads];
 
     /// The name in rules, folders, metrics and logs.
     pub const fn name(self) -> &'static str {
@@ -75,6 +82,8 @@ impl Signal {
             Self::Cpu => "cpu",
             Self::Memory => "memory",
             Self::Threads => "threads",
+            Self::Leak => "leak",
+            Self::Psi => "psi",
         }
     }
 }
@@ -90,6 +99,27 @@ pub struct Reading {
     pub value: f64,
 }
 
+/// The memory of one target that the kernel cannot take back but by killing or swapping: without
+/// page cache, which grows as long as there is room and is no leak.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryUse {
+    /// Whose.
+    pub target: Target,
+    /// How much, in bytes.
+    pub bytes: u64,
+    /// The nearest limit; `None` where nothing but the host's memory limits it.
+    pub limit: Option<MemoryLimit>,
+}
+
+/// A limit of memory, of a target's cgroup or of the nearest one above it that has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryLimit {
+    /// What it allows, in bytes.
+    pub bytes: u64,
+    /// What of it is in use and cannot be taken back, by whomever, in bytes.
+    pub charged: u64,
+}
+
 /// Everything that was read at one time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SignalFrame {
@@ -99,4 +129,7 @@ pub struct SignalFrame {
     pub host_cpu: f64,
     /// The values, in a fixed order. Targets that are gone are absent.
     pub readings: Vec<Reading>,
+    /// The memory of each target, in the same order. Recordings of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub memory: Vec<MemoryUse>,
 }

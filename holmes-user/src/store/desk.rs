@@ -94,7 +94,7 @@ impl IncidentDesk {
 fn movers(incident: &Incident, symbols: &SymbolTable) -> Vec<Mover> {
     let kind = match incident.signal {
         None if incident.reason == Reason::Oom => ProfileKind::Memory,
-        Some(Signal::Memory) => ProfileKind::Memory,
+        Some(Signal::Memory | Signal::Leak | Signal::Psi) => ProfileKind::Memory,
         Some(Signal::Threads) => ProfileKind::Threads,
         Some(Signal::Cpu) | None => ProfileKind::Cpu,
     };

@@ -13,11 +13,14 @@ use serde::{Deserialize, Serialize};
 
 use super::memory_document::{MemoryDocument, VictimDocument, victims};
 use super::name::rfc3339;
-use crate::capture::{Incident, IncidentCut, Losses, Reason};
+use crate::capture::{Incident, IncidentCut, Losses};
 use crate::collect::Nanos;
 use crate::profile::Mover;
-use crate::rules::Rule;
 use crate::signals::{Signal, Target};
+
+mod cause;
+
+pub use cause::{ReasonDocument, RuleDocument};
 
 /// The version of the format that this recorder writes.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -33,9 +36,10 @@ pub struct IncidentDocument {
     pub host: String,
     /// Whose incident it is.
     pub target: TargetDocument,
-    /// `cpu`, `memory`, `threads`; `null` where no rule fired, see `reason`.
+    /// `cpu`, `memory`, `threads`, `leak`; `null` where no rule fired, see `reason`. An early warning
+    /// of the kernel is of `memory`.
     pub signal: Option<String>,
-    /// Unit of `value`, `previous` and the rule's numbers: `percent` or `count`.
+    /// Unit of `value` and `previous`: `percent`, `count` or `bytes/second`.
     pub unit: Option<String>,
     /// The rule that fired, if one did.
     pub rule: Option<RuleDocument>,
@@ -102,38 +106,6 @@ pub struct ContainerDocument {
     pub id: String,
     /// The pod's uid, under Kubernetes.
     pub pod_uid: Option<String>,
-}
-
-/// A rule's numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RuleDocument {
-    /// Values up to this one never fire by `diff`.
-    pub min: f64,
-    /// Percent above the average; 0 is off.
-    pub diff: f64,
-    /// Values above this one always fire; 0 is off.
-    pub abs: f64,
-    /// Values at or above this one never fire; 0 is off.
-    pub max: f64,
-    /// Quiet after firing.
-    pub cooldown_seconds: f64,
-}
-
-/// Why an incident was cut.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum ReasonDocument {
-    /// Above `abs`.
-    Abs,
-    /// Above the average of the previous values by more than `diff` percent.
-    Diff {
-        /// That average.
-        average: f64,
-    },
-    /// The kernel killed a process because memory ran out: see `victims`.
-    Oom,
-    /// Somebody asked.
-    Manual,
 }
 
 /// The window's moments (wall clock) and lengths.
@@ -276,7 +248,8 @@ impl IncidentDocument {
 const fn unit(signal: Signal) -> &'static str {
     match signal {
         Signal::Cpu | Signal::Memory => "percent",
-        Signal::Threads => "count",
+        Signal::Threads | Signal::Psi => "count",
+        Signal::Leak => "bytes/second",
     }
 }
 
@@ -292,24 +265,6 @@ impl From<&Target> for TargetDocument {
                     pod_uid: container.pod_uid.clone(),
                 }),
             },
-        }
-    }
-}
-
-impl From<&Rule> for RuleDocument {
-    fn from(rule: &Rule) -> Self {
-        let Rule { min, diff, abs, max, cooldown } = *rule;
-        Self { min, diff, abs, max, cooldown_seconds: cooldown.as_secs_f64() }
-    }
-}
-
-impl From<Reason> for ReasonDocument {
-    fn from(reason: Reason) -> Self {
-        match reason {
-            Reason::Abs => Self::Abs,
-            Reason::Diff { average } => Self::Diff { average },
-            Reason::Oom => Self::Oom,
-            Reason::Manual => Self::Manual,
         }
     }
 }

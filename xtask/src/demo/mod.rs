@@ -118,6 +118,10 @@ fn recorder_arguments(cgroup: &Cgroup, incidents: &Path) -> Vec<std::ffi::OsStri
         "--rule",
         "threads=off",
         "--rule",
+        "leak=off",
+        "--rule",
+        "psi=off",
+        "--rule",
     ];
     arguments.extend(fixed.map(Into::into));
     arguments.push(format!("cpu=min:{min:.1},diff:100,abs:0,cooldown:1m").into());

@@ -15,7 +15,7 @@ use crate::collect::{CgroupId, Nanos, Observation};
 use crate::process::{Cgroup, Image};
 use crate::rules::RuleSet;
 use crate::settings::WindowSettings;
-use crate::signals::{SignalFrame, Target};
+use crate::signals::{SignalFrame, Target, Warning};
 
 /// The first line.
 #[derive(Debug, Serialize, Deserialize)]
@@ -48,6 +48,11 @@ pub(super) enum Line<'a> {
     Trigger {
         time: Nanos,
         target: Option<Cow<'a, Target>>,
+    },
+    Warning {
+        time: Nanos,
+        target: Cow<'a, Target>,
+        what: Warning,
     },
     Reload(CaptureLine),
     Names(Cow<'a, [RecordedName]>),

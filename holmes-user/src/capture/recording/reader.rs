@@ -255,7 +255,10 @@ impl<R: BufRead> Reader<R> {
             Line::Trigger { time, target } => {
                 Input::Trigger { time, target: target.map(|target| target.into_owned()) }
             }
-            Line::Reload(settings) => Input::Reload(settings.into()),
+            Line::Warning { time, target, what } => {
+                Input::Warning { time, target: target.into_owned(), what }
+            }
+            Line::Reload(settings) => Input::Reload(Box::new(settings.into())),
             Line::Names(names) => Input::Names(names.into_owned()),
             Line::Tick(now) => Input::Tick(now),
             Line::End(now) => Input::End(now),

@@ -9,7 +9,7 @@ use super::super::tests::{cpu_spike, start};
 use super::super::{FlightRecorder, Incident, Input, RecordedLine, RecordedName};
 use super::*;
 use crate::collect::{Nanos, What};
-use crate::signals::{Reading, Signal, SignalFrame, Target};
+use crate::signals::{MemoryLimit, MemoryUse, Reading, Signal, SignalFrame, Target, Warning};
 use crate::window::testing::Process;
 
 fn written(inputs: &[Input]) -> Vec<u8> {
@@ -85,12 +85,30 @@ fn every_kind_of_input_comes_back() {
                 signal: Signal::Threads,
                 value: 1.0 / 3.0,
             }],
+            memory: vec![
+                MemoryUse { target: Target::Host, bytes: u64::MAX, limit: None },
+                MemoryUse {
+                    target: Target::Process { pid: 5 },
+                    bytes: 1,
+                    limit: Some(MemoryLimit { bytes: 2, charged: 3 }),
+                },
+            ],
         }),
         Input::Counters(Default::default()),
         Input::Clock { monotonic: Nanos(u64::MAX), unix_ns: u64::MAX },
         Input::Trigger { time: Nanos(4), target: Some(Target::Host) },
         Input::Trigger { time: Nanos(4), target: None },
-        Input::Reload(start().capture),
+        Input::Warning {
+            time: Nanos(4),
+            target: Target::Host,
+            what: Warning::Pressure { some_avg10: 0.1 + 0.2 },
+        },
+        Input::Warning {
+            time: Nanos(4),
+            target: Target::Process { pid: 5 },
+            what: Warning::MemoryMax { events: u64::MAX, held_percent: 1.0 / 3.0 },
+        },
+        Input::Reload(Box::new(start().capture)),
         Input::Names(vec![name(1)]),
         Input::Tick(Nanos(5)),
         Input::End(Nanos(6)),
@@ -116,7 +134,12 @@ fn a_cgroup_that_changes_its_path_is_defined_anew() {
 #[test]
 fn numbers_that_json_lacks_are_left_out() {
     let reading = Reading { target: Target::Host, signal: Signal::Cpu, value: f64::NAN };
-    let frame = SignalFrame { time: Nanos(1), host_cpu: f64::INFINITY, readings: vec![reading] };
+    let frame = SignalFrame {
+        time: Nanos(1),
+        host_cpu: f64::INFINITY,
+        readings: vec![reading],
+        memory: vec![],
+    };
     let (again, error, _) = read(&written(&[Input::Signals(frame)]));
     assert!(error.is_none(), "{error:?}");
     assert!(matches!(&again[0], Input::Signals(frame) if frame.readings.is_empty()));

@@ -67,7 +67,12 @@ impl<W: Write> Writer<W> {
             Input::Trigger { time, target } => {
                 Line::Trigger { time: *time, target: target.as_ref().map(Cow::Borrowed) }
             }
-            Input::Reload(settings) => Line::Reload(settings.into()),
+            // JSON has no number for it, and no rule looks at it.
+            Input::Warning { what, .. } if !what.is_finite() => return Ok(()),
+            Input::Warning { time, target, what } => {
+                Line::Warning { time: *time, target: Cow::Borrowed(target), what: *what }
+            }
+            Input::Reload(settings) => Line::Reload((&**settings).into()),
             &Input::Tick(now) => Line::Tick(now),
             &Input::End(now) => Line::End(now),
         };

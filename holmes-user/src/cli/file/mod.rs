@@ -3,6 +3,8 @@
 //!
 //! Must not: open the file, or know defaults.
 
+mod rules;
+
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -15,7 +17,7 @@ use super::layer::Layer;
 use super::rule_text;
 use super::suggest;
 use super::values::{self, Bytes, Durations, Floats, Integers};
-use crate::settings::{RuleChange, RuleEdit, Watch};
+use crate::settings::Watch;
 use crate::signals::Signal;
 use holmes_common::limits::MAX_TARGETS;
 
@@ -190,40 +192,6 @@ impl<'t> Reader<'t> {
         }
     }
 
-    fn rules(&mut self, item: &Item<'t>) {
-        let Some(table) = self.table(item, "tables [rules.cpu], [rules.memory], [rules.threads]")
-        else {
-            return;
-        };
-        let known = Signal::ALL.map(Signal::name);
-        for (name, item) in self.items("rules.", table, &known) {
-            let Ok(signal) = rule_text::signal(name) else { continue };
-            if item.value.get_ref().as_str() == Some("off") {
-                self.layer.rules.push(RuleEdit { signal, change: RuleChange::Off });
-                continue;
-            }
-            let Some(numbers) = self.table(&item, "\"off\", or a table of numbers") else {
-                continue;
-            };
-            let change = self.rule(&format!("rules.{name}."), numbers);
-            self.layer.rules.push(RuleEdit { signal, change });
-        }
-    }
-
-    fn rule(&mut self, prefix: &str, table: &'t DeTable<'t>) -> RuleChange {
-        let (mut min, mut diff, mut abs, mut max, mut cooldown) = (None, None, None, None, None);
-        for (name, item) in self.items(prefix, table, &rule_text::PARTS) {
-            match name {
-                "min" => min = self.float(&item, &values::RULE_NUMBER),
-                "diff" => diff = self.float(&item, &values::RULE_NUMBER),
-                "abs" => abs = self.float(&item, &values::RULE_NUMBER),
-                "max" => max = self.float(&item, &values::RULE_NUMBER),
-                _ => cooldown = self.duration(&item, &values::COOLDOWN),
-            }
-        }
-        RuleChange::Set { min, diff, abs, max, cooldown }
-    }
-
     /// The known items of a table; each unknown one is a problem.
     fn items(
         &mut self,
@@ -388,6 +356,10 @@ fn unknown(prefix: &str, name: &str, known: &[&'static str]) -> String {
         format!("; write [rules.{name}]")
     } else if rule_text::PARTS.contains(&name) {
         format!("; `{name}` belongs in [rules.SIGNAL]")
+    } else if rule_text::LEAK_PARTS.contains(&name) {
+        format!("; `{name}` belongs in [rules.leak]")
+    } else if rule_text::PSI_PARTS.contains(&name) {
+        format!("; `{name}` belongs in [rules.psi]")
     } else {
         String::new()
     };

@@ -61,6 +61,16 @@ fn every_key_arrives() {
         [rules.threads]
         min = 1.5
         max = 10000
+        [rules.leak]
+        rate = "2MiB/h"
+        for = "30m"
+        within = "2d"
+        cooldown = "3h"
+        [rules.psi]
+        stall = "400ms"
+        window = "4s"
+        min = 60
+        cooldown = "5m"
         "#,
     )
     .unwrap();
@@ -88,7 +98,9 @@ fn every_key_arrives() {
             debuginfod: Some("https://d.example/".to_owned()),
             debug_cache: Some("/c".into()),
             rules: vec![
+                rule_text::parse("leak=rate:2MiB/h,for:30m,within:2d,cooldown:3h").unwrap(),
                 rule_text::parse("memory=off").unwrap(),
+                rule_text::parse("psi=stall:400ms,window:4s,min:60,cooldown:5m").unwrap(),
                 rule_text::parse("threads=min:1.5,max:10000").unwrap(),
             ],
         }
@@ -107,7 +119,7 @@ fn unknown_keys_are_named_with_their_place_and_the_nearest_known_one() {
     );
     assert_eq!(
         problems("[rules.cpus]\nmin = 1"),
-        ["1:8: unknown key `rules.cpus`; known in [rules]: cpu, memory, threads; \
+        ["1:8: unknown key `rules.cpus`; known in [rules]: cpu, memory, threads, leak, psi; \
           did you mean `cpu`?"]
     );
     assert!(problems("dump-dir = \"/x\"")[0].ends_with("did you mean `dump_dir`?"));
@@ -143,6 +155,22 @@ fn bad_values_are_named_with_their_place_and_what_is_allowed() {
         (
             "rules.cpu.abs = \"80\"",
             "1:17: `rules.cpu.abs = \"80\"` is a string; wanted: a number from 0 to 1000000000, without quotes",
+        ),
+        (
+            "[rules.leak]\nrate = 5",
+            "2:8: `rules.leak.rate = 5` is an integer; wanted: text in quotes",
+        ),
+        (
+            "\n[rules.leak]\nrate = \"1MiB\"",
+            "3:8: `rules.leak.rate = \"1MiB\"` is no speed: write a size and s, m, h or d, as 1MiB/m or 64KiB/s; allowed: 1.0 KiB/d to 1.0 TiB/s",
+        ),
+        (
+            "rules.leak.within = \"2y\"",
+            "1:21: `rules.leak.within = \"2y\"` is out of range; allowed: 0s to 30days",
+        ),
+        (
+            "rules.psi.window = \"100ms\"",
+            "1:20: `rules.psi.window = \"100ms\"` is out of range; allowed: 500ms to 10s",
         ),
         (
             "rules.cpu = 3",

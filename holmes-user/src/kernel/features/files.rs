@@ -40,7 +40,7 @@ impl Mounts {
         mount.super_options.get(name).or_else(|| mount.mount_options.get(name)).cloned().flatten()
     }
 
-    fn of_kind(&self, kind: &str) -> impl Iterator<Item = &MountInfo> {
+    pub(super) fn of_kind(&self, kind: &str) -> impl Iterator<Item = &MountInfo> {
         self.0.iter().filter(move |mount| mount.fs_type == kind)
     }
 }

@@ -3,7 +3,7 @@
 //! # Layout
 //! - `finding`: one answer, as the user reads it;
 //! - `answers`: the questions that only the kernel can answer, asked by system calls;
-//! - `bpf`, `perf`, `processes`, `files`: the findings, each from [`Answers`] and from files below
+//! - `bpf`, `perf`, `processes`, `pressure`, `files`: the findings, each from [`Answers`] and from files below
 //!   [`Roots`], so that tests can make up a host.
 //!
 //! Must not: load or attach probes (whether a hook works is known by attaching it), or change
@@ -14,6 +14,7 @@ mod bpf;
 mod files;
 mod finding;
 mod perf;
+mod pressure;
 mod processes;
 
 use std::fs::File;
@@ -84,6 +85,7 @@ pub fn inspect(roots: &Roots, held: &Held, answers: &Answers, dump_dir: &Path) -
     findings.extend(bpf::findings(roots, release, held, answers));
     findings.extend(perf::findings(roots, answers));
     findings.extend(processes::findings(roots, held));
+    findings.push(pressure::finding(roots));
     findings.extend(files::findings(roots, dump_dir));
     findings
 }

@@ -38,6 +38,7 @@ impl Host {
             .write("proc/sys/kernel/kptr_restrict", "1\n")
             .write("proc/sys/kernel/perf_event_max_stack", "127\n")
             .write("proc/sys/net/core/bpf_jit_enable", "1\n")
+            .write("proc/pressure/memory", "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n")
             .write("proc/kallsyms", "ffffffff81000000 T _text\n")
             .write("proc/2/comm", "kthreadd\n")
             .write("proc/self/mountinfo", HYBRID)
@@ -108,6 +109,16 @@ fn a_host_without_any_file_has_findings_and_no_panic() {
         .filter(|one| !one.name.starts_with("CAP_"))
         .collect();
     assert!(without_fix.is_empty(), "{without_fix:?}");
+}
+
+#[test]
+fn pressure_that_the_kernel_does_not_keep_is_told() {
+    let host = Host::good();
+    assert_eq!(host.find("memory pressure").state, State::Ok);
+    assert!(host.find("memory pressure").detail.contains("cgroup v1 knows none"));
+    fs::remove_file(host.folder.path().join("proc/pressure/memory")).unwrap();
+    assert_eq!(host.find("memory pressure").state, State::Degraded);
+    assert!(host.tell("memory pressure").contains("psi=1"));
 }
 
 #[test]

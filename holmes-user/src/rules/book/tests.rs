@@ -116,7 +116,10 @@ fn a_spike_tells_its_rule_and_what_was_before() {
     }
     let previous = (3..=12).map(f64::from).collect();
     let cause = Cause::Diff { average: 7.5 };
-    assert_eq!(feed.next(60.0), Decision::Fire(Spike { rule, cause, previous }));
+    assert_eq!(
+        feed.next(60.0),
+        Decision::Fire(Spike { rule: FiredRule::Value(rule), cause, previous })
+    );
 }
 
 #[test]

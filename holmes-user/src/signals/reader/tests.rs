@@ -1,5 +1,7 @@
 //! Readings of made-up hosts, and of this one.
 
+mod memory;
+
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
