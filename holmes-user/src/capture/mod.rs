@@ -7,6 +7,7 @@
 //! - `pending`: a spike whose after-window is still open;
 //! - `onset`: when a spike began;
 //! - `oom`: kills for memory;
+//! - `totals`: what it has counted;
 //! - `losses`: what the kernel counted, over time;
 //! - `input`: everything that reaches the recorder;
 //! - `names`: the names found for an incident's addresses, as a recording keeps them;
@@ -24,6 +25,7 @@ mod oom;
 mod pending;
 mod recorder;
 pub mod recording;
+mod totals;
 
 #[cfg(test)]
 mod tests;
@@ -32,4 +34,5 @@ pub use incident::{Incident, IncidentCut, Losses, Reason};
 pub use input::{CaptureSettings, Counters, Input, LookWanted, MemoryLook, Start};
 pub use names::{Names, RecordedLine, RecordedName};
 pub use oom::{OomKill, OomVictim};
-pub use recorder::{FlightRecorder, MAX_PENDING, Refused, SETTLE, Totals};
+pub use recorder::{FlightRecorder, MAX_PENDING, SETTLE};
+pub use totals::{Refused, Totals};

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::incident::Reason;
 use super::pending::Pending;
-use super::recorder::{FlightRecorder, Refused};
+use super::recorder::FlightRecorder;
+use super::totals::Refused;
 use crate::collect::Nanos;
 use crate::signals::{KernelKill, MemoryReport, Target};
 

@@ -5,17 +5,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::incident::{Incident, Losses, Reason};
+use super::incident::{Incident, Reason};
 use super::input::{CaptureSettings, Input, LookWanted, MemoryLook, Start};
 use super::losses::{CounterHistory, losses};
 use super::pending::{Pending, Periods, whole_second};
-
+use super::totals::{Refused, Totals};
 use crate::collect::Nanos;
 use crate::process::Attributed;
 use crate::rules::{Cause, Decision, RuleBook, Spike};
 use crate::settings::WindowSettings;
 use crate::signals::{Reading, Signal, SignalFrame, Target, Warning};
-use crate::window::{Fate, Window, WindowStats};
+use crate::window::{Fate, Window};
 
 /// Captures under way at the same time. Each is cut at once when it closes, so this bounds how many
 /// incidents wait to be named and written.
@@ -28,55 +28,6 @@ pub const SETTLE: Duration = Duration::from_millis(500);
 /// Seconds of window beyond look-back, interval and after-window: both ends of a span are rounded
 /// to whole seconds, and a capture closes with the first tick after [`SETTLE`].
 const SPAN_MARGIN: Duration = Duration::from_secs(5);
-
-/// Why a capture that somebody asked for was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// Too many at the same time.
-    #[error("{MAX_PENDING} captures are under way already: try again when one of them has closed")]
-    PendingFull,
-    /// Too many in the last hour. Whoever reaches the trigger must not be able to push the
-    /// incidents of the rules off the disk.
-    #[error("the incidents of this hour are used up: --max-incidents-per-hour allows more")]
-    Budget,
-}
-
-/// What the recorder has counted since it started, for `/metrics` and for the closing line.
-#[derive(Clone, Debug)]
-pub struct Totals {
-    /// CPU samples: taken = reported + lost, where `reported` have reached the window and the
-    /// losses are those before it and at its door. What the window evicts later had been reported:
-    /// see [`WindowStats`], and [`Totals::samples_kept`].
-    pub samples: Losses,
-    /// `samples_taken` as the probes counted it. More than `samples.taken` by what is in the ring
-    /// buffer at the moment.
-    pub kernel_taken: u64,
-    /// All counters, by name.
-    pub counters: BTreeMap<String, u64>,
-    /// Decisions by signal and by what was decided.
-    pub decisions: BTreeMap<(Signal, &'static str), u64>,
-    /// Captures by result: `rule`, `manual` and `oom` (opened), `closed`, `pending_full` and `budget`
-    /// (refused).
-    pub captures: BTreeMap<&'static str, u64>,
-    /// Captures under way.
-    pub pending: usize,
-    /// The window.
-    pub window: WindowStats,
-}
-
-impl Totals {
-    /// The samples, with those that the window evicted early among the lost: what is true of a
-    /// profile cut over the whole run.
-    pub fn samples_kept(&self) -> Losses {
-        let mut kept = self.samples.clone();
-        let evicted = self.window.evicted_later.cpu;
-        kept.reported -= evicted.min(kept.reported);
-        if evicted > 0 {
-            *kept.lost.entry("window_evicted".to_owned()).or_insert(0) += evicted;
-        }
-        kept
-    }
-}
 
 /// The recorder's state machine.
 ///
@@ -338,14 +289,17 @@ impl FlightRecorder {
     }
 
     fn looked(&mut self, look: MemoryLook) {
-        let MemoryLook { time, target, gone, report, kills } = look;
+        let MemoryLook { time: _, target, gone, report, kills } = look;
         for (tgid, addresses) in &gone {
             self.window.pages_gone(*tgid, addresses);
         }
         self.told_of(&kills);
-        let due = self.pending.iter_mut().filter(|pending| deadline(pending) <= time);
-        // Of a kill, what was seen right after it counts.
-        for pending in due.filter(|it| it.target == target && it.reason != Reason::Oom) {
+        if report.is_none() {
+            return;
+        }
+        // Of a kill, what was seen right after it counts; of the others, the last look.
+        let same = self.pending.iter_mut().filter(|it| it.target == target);
+        for pending in same.filter(|it| it.reason != Reason::Oom) {
             pending.report.clone_from(&report);
         }
     }

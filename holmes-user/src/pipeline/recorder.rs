@@ -232,9 +232,7 @@ impl Recorder {
         if self.flight.next_deadline().is_some_and(|deadline| deadline <= now) {
             // The counters must reach as far as the incident does.
             self.feed(Input::Counters(self.live.counters(now)));
-            for wanted in self.flight.looks_due(now) {
-                self.look(now, wanted);
-            }
+            self.look_at_due(now);
             self.feed(Input::Tick(now));
         }
     }
@@ -245,6 +243,7 @@ impl Recorder {
         let now = clock::monotonic();
         self.feed(Input::Counters(self.live.counters(now)));
         self.feed(Input::Clock { monotonic: now, unix_ns: clock::unix_ns() });
+        self.look_at_due(now);
         self.feed(Input::Tick(now));
         if !self.live.watched.take_remade().is_empty()
             && let TargetFilter::Cgroups(ids) = self.live.watched.filter()
@@ -279,6 +278,7 @@ impl Recorder {
         self.sampled.update(self.live.cgroup_samples(now));
         let frame = self.reader.read(now, &|target| self.sampled.since_last(target));
         self.look_near_limit(&frame);
+        self.look_at_due(frame.time);
         self.feed(Input::Signals(frame));
         let psi = self.settings.tunables.rules.psi.as_ref();
         self.warnings.follow(psi, self.reader.warning_places());
@@ -288,7 +288,9 @@ impl Recorder {
     fn warned(&mut self, target: Target, what: Warning) {
         // As before a reading.
         self.drain();
-        self.feed(Input::Warning { time: clock::monotonic(), target, what });
+        let time = clock::monotonic();
+        self.look_at_due(time);
+        self.feed(Input::Warning { time, target, what });
     }
 
     fn filed(&mut self, done: &Done) {
@@ -323,6 +325,8 @@ impl Recorder {
         });
         let now = clock::monotonic();
         self.feed(Input::Counters(self.live.counters(now)));
+        // All of them are cut now.
+        self.look_at_due(Nanos(u64::MAX));
         self.feed(Input::End(now));
         self.desk.close();
         let farewell = tokio::time::sleep(FAREWELL);

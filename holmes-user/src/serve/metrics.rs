@@ -331,7 +331,7 @@ impl Families {
             self.retired.with_label_values(&[cause]);
         }
         for signal in Signal::ALL {
-            self.decisions.with_label_values(&[signal.name(), "fired"]);
+            self.decisions.with_label_values(&[signal.name(), "fire"]);
         }
     }
 

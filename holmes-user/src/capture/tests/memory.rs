@@ -64,7 +64,7 @@ fn a_leak_that_no_other_rule_sees_is_caught_and_again_in_a_replay() {
     assert_eq!(growth.rate, (1 << 20) as f64 / 5.0);
     assert_eq!((incident.value, growth.seconds_to_limit), (growth.rate, Some(68.0 * 5.0)));
     assert_eq!(incident.previous, [growth.rate; 4]);
-    assert_eq!(stems(incident), ["cpu", "cpu.base", "mmap", "mmap.base"]);
+    assert_eq!(stems(incident), ["cpu", "cpu.base", "memory", "memory.base", "mmap", "mmap.base"]);
     let decisions = recorder.totals().decisions;
     assert_eq!(decisions.get(&(Signal::Leak, "fire")), Some(&1));
     assert_eq!(decisions.get(&(Signal::Leak, "cooldown")), Some(&11));

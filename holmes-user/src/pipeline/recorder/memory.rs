@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::{PROC, Recorder};
 use crate::capture::{Input, LookWanted, MemoryLook, OomKill, OomVictim};
-use crate::collect::{CgroupId, Nanos};
+use crate::collect::{CgroupId, Nanos, clock};
 use crate::process::Attributed;
 use crate::signals::{Signal, SignalFrame, Target};
 
@@ -20,9 +20,17 @@ const NEAR_LIMIT: f64 = 70.0;
 const MAX_LOOKED_AT: usize = 16_384;
 
 impl Recorder {
-    /// Looks where the memory of a target is, for an incident that is about to be cut.
-    pub(super) fn look(&mut self, time: Nanos, wanted: LookWanted) {
+    /// Looks where the memory of targets is whose incidents are due then: before the input that cuts
+    /// them.
+    pub(super) fn look_at_due(&mut self, then: Nanos) {
+        for wanted in self.flight.looks_due(then) {
+            self.look(wanted);
+        }
+    }
+
+    fn look(&mut self, wanted: LookWanted) {
         let LookWanted { target, residency, victims } = wanted;
+        let time = clock::monotonic();
         let gone = if residency { self.absent(&target, usize::MAX) } else { Vec::new() };
         let report = residency.then(|| self.reader.memory_report(&target));
         let kills = victims.iter().filter_map(|pid| self.kernel_log.kill_of(*pid)).collect();
