@@ -1,8 +1,8 @@
 //! Unwind: makes the tables that the probes walk stacks by, when they are needed, and keeps them
 //! in the room there is.
 //!
-//! An executable's table is made once, by a worker, of its `.eh_frame`, and shared by all processes
-//! that map it. What a process has mapped leads to it.
+//! An executable's table is made once, by a worker, of its `.eh_frame`, of Go's function table or of
+//! its code, and shared by all processes that map it. What a process has mapped leads to it.
 //!
 //! Must not: read another process, or a clock but to measure its own work. What a table is made of
 //! is hostile.

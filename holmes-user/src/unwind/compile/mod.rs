@@ -6,6 +6,7 @@
 //!
 //! Must not: map a file, or know where the table goes.
 
+mod code;
 mod frames;
 mod golang;
 mod layout;
@@ -85,7 +86,7 @@ pub enum NoTable {
     /// It was built for another processor.
     #[error("it was built for another kind of processor")]
     Machine,
-    /// It has no frames for its code, and no trampoline or root either.
+    /// It has no frames for its code, and the code itself told nothing.
     #[error("it has no .eh_frame or .debug_frame for its code")]
     NoFrames,
     /// Section, frames, rows or pages are more than allowed.
@@ -179,6 +180,7 @@ fn assemble<'a, S: UnwindSection<frames::Reader<'a>>>(
     let mut entries = std::mem::take(&mut frames.entries);
     golang::add(known, &mut entries)?;
     trampolines::add(known, &mut entries);
+    code::add(known, &mut entries);
     add_entry_point(known, &mut entries);
     if entries.is_empty() {
         return Err(NoTable::NoFrames);

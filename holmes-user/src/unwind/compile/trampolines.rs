@@ -101,7 +101,7 @@ fn begin_early(bytes: Bytes<'_>, layout: &Layout, patterns: &[&[u8]], entries: &
 
 /// Ranges of code, by address and without overlap: the sections that are, as a segment may hold all
 /// of a library's data too; without sections the segments.
-fn code(known: &Known<'_>) -> Vec<(u64, u64)> {
+pub(super) fn code(known: &Known<'_>) -> Vec<(u64, u64)> {
     let sections = known.elf.sections.iter().filter(|section| section.flags & EXECUTABLE != 0);
     let mut code: Vec<_> = sections
         .map(|section| (section.address, section.address.saturating_add(section.size)))
@@ -120,7 +120,7 @@ fn code(known: &Known<'_>) -> Vec<(u64, u64)> {
 }
 
 /// Code that no entry covers and that is no padding.
-fn gaps(code: &[(u64, u64)], entries: &[Entry]) -> Vec<(u64, u64)> {
+pub(super) fn gaps(code: &[(u64, u64)], entries: &[Entry]) -> Vec<(u64, u64)> {
     let mut gaps = Vec::new();
     for &(from, to) in code {
         let mut at = from;
@@ -140,7 +140,12 @@ fn gaps(code: &[(u64, u64)], entries: &[Entry]) -> Vec<(u64, u64)> {
     gaps
 }
 
-fn code_at(bytes: Bytes<'_>, layout: &Layout, address: u64, len: usize) -> Option<Vec<u8>> {
+pub(super) fn code_at(
+    bytes: Bytes<'_>,
+    layout: &Layout,
+    address: u64,
+    len: usize,
+) -> Option<Vec<u8>> {
     let part = layout.code(address)?;
     let len = len.min((part.end() - address) as usize);
     // What cannot be read now has no trampolines: the frames are worth having all the same.
