@@ -18,6 +18,8 @@ pub enum Stream {
     Faults,
     /// Memory given back or moved, in which faults had been sampled.
     Releases,
+    /// Sampled calls of an allocator. Only taken while allocations are recorded.
+    Allocations,
 }
 
 macro_rules! counters {
@@ -123,6 +125,25 @@ counters! {
     PairMissing = "pair_missing",
     /// The cgroup of a task could not be read.
     CgroupUnreadable = "cgroup_unreadable",
+    /// Sampled allocations that were made, or whose end was not seen.
+    AllocationsTaken = "allocations_taken",
+    /// Sampled allocations lost because the ring buffer was full.
+    AllocationsRingFull = "allocations_ring_full",
+    /// Sampled allocations lost because there was no scratch memory.
+    AllocationsNoScratch = "allocations_no_scratch",
+    /// Sampled allocations lost because the program that continues them could not be called.
+    AllocationsNoChain = "allocations_no_chain",
+    /// Sampled allocations lost because their pointer could not be remembered: too many are in use.
+    AllocationsMapFull = "allocations_map_full",
+    /// Sampled allocations lost because the call began and was never seen to return.
+    AllocationsUnfinished = "allocations_unfinished",
+    /// Calls that allocate, sampled or not. Those that one makes of another are one.
+    AllocationCalls = "allocation_calls",
+    /// Calls that allocate by threads that there was no room for: they were not considered.
+    AllocationThreadsFull = "allocation_threads_full",
+    /// Records of a sampled allocation's end lost because the ring buffer was full: it will seem to
+    /// be in use.
+    AllocationFreesLost = "allocation_frees_lost",
 }
 
 /// Number of counters: the array's length.
@@ -139,8 +160,8 @@ const _: () = assert!(Counter::WalkCompat as usize == Counter::of_walk(WalkEnd::
 
 impl Stream {
     /// Every stream.
-    pub const ALL: [Self; 5] =
-        [Self::Samples, Self::Memory, Self::Tasks, Self::Faults, Self::Releases];
+    pub const ALL: [Self; 6] =
+        [Self::Samples, Self::Memory, Self::Tasks, Self::Faults, Self::Releases, Self::Allocations];
 
     /// The name used in metrics and incidents.
     pub const fn name(self) -> &'static str {
@@ -150,6 +171,7 @@ impl Stream {
             Self::Tasks => "tasks",
             Self::Faults => "faults",
             Self::Releases => "releases",
+            Self::Allocations => "allocations",
         }
     }
 
@@ -161,6 +183,7 @@ impl Stream {
             Self::Tasks => Counter::TasksTaken,
             Self::Faults => Counter::FaultsTaken,
             Self::Releases => Counter::ReleasesTaken,
+            Self::Allocations => Counter::AllocationsTaken,
         }
     }
 
@@ -172,6 +195,7 @@ impl Stream {
             Self::Tasks => Counter::TasksRingFull,
             Self::Faults => Counter::FaultsRingFull,
             Self::Releases => Counter::ReleasesRingFull,
+            Self::Allocations => Counter::AllocationsRingFull,
         }
     }
 
@@ -183,6 +207,7 @@ impl Stream {
             Self::Tasks => Counter::TasksNoChain,
             Self::Faults => Counter::FaultsNoChain,
             Self::Releases => Counter::ReleasesNoChain,
+            Self::Allocations => Counter::AllocationsNoChain,
         }
     }
 
@@ -194,6 +219,7 @@ impl Stream {
             Self::Tasks => Counter::TasksNoScratch,
             Self::Faults => Counter::FaultsNoScratch,
             Self::Releases => Counter::ReleasesNoScratch,
+            Self::Allocations => Counter::AllocationsNoScratch,
         }
     }
 }

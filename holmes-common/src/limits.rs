@@ -104,3 +104,12 @@ pub const CALL_SHARE: u64 = 64;
 
 /// A call for at least so many bytes is always recorded: a few of them make a profile.
 pub const LARGE_CALL_BYTES: u64 = 1 << 20;
+/// Sampled allocations in use at the same time: at the default interval those of 32 GiB.
+pub const MAX_LIVE_ALLOCATIONS: u32 = 1 << 16;
+
+/// Threads of the process whose allocations are recorded.
+pub const MAX_ALLOCATING_THREADS: u32 = 8192;
+
+/// Sampled allocations whose stacks are being walked at the same time: no more than there are CPUs,
+/// and a few whose walk was preempted.
+pub const MAX_ALLOCATION_WALKS: u32 = 256;

@@ -43,6 +43,10 @@ pub enum RecordKind {
     /// The kernel chose a process to kill because memory ran out. The header's process and cgroup are
     /// the victim's, its name is that of the task that asked for memory.
     OomVictim = 12,
+    /// A sampled allocation was made; `aux` is its address, `value` see [`allocation_value`].
+    Allocation = 13,
+    /// A sampled allocation is given back; `aux` is its address.
+    Free = 14,
 }
 
 impl RecordKind {
@@ -61,9 +65,20 @@ impl RecordKind {
             10 => Self::Fault,
             11 => Self::Moved,
             12 => Self::OomVictim,
+            13 => Self::Allocation,
+            14 => Self::Free,
             _ => return None,
         })
     }
+}
+
+/// Bits of [`RecordHeader::value`] that hold an allocation's size, more than any address space.
+pub const ALLOCATION_SIZE_BITS: u32 = 56;
+
+/// `value` of a [`RecordKind::Allocation`]: bytes asked for, and how many sampling intervals it
+/// stands for; 0 if it is as long as one, and stands for itself.
+pub const fn allocation_value(size: u64, intervals: u64) -> i64 {
+    (size | intervals << ALLOCATION_SIZE_BITS) as i64
 }
 
 /// Bits of [`RecordHeader::flags`].

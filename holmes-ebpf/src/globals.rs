@@ -43,3 +43,7 @@ pub static COPY_STACKS: Global<u32> = Global::new(0);
 /// Bits of a user address that are a pointer authentication code on arm64; 0 elsewhere.
 #[unsafe(no_mangle)]
 pub static POINTER_CODE_MASK: Global<u64> = Global::new(0);
+
+/// Bytes allocated for each sample; 0 where allocations are not recorded.
+#[unsafe(no_mangle)]
+pub static ALLOCATION_INTERVAL: Global<u64> = Global::new(0);

@@ -9,6 +9,7 @@ use holmes_common::{
 };
 
 use crate::{
+    allocations,
     filter::{Subject, current_word, pointer, subject},
     globals::OFFSETS,
     maps::{PROCESSES, Slot},
@@ -46,6 +47,7 @@ pub fn sched_process_exit(ctx: RawTracePointContext) -> u32 {
         unsafe { add(&raw mut (*totals).exits, 1) };
     }
     memory::forget_current();
+    allocations::forget_current();
     debug!(&ctx, "exit: thread {} of pid {}", subject.tid, subject.tgid);
     let flags = if is_last_thread() { flag::LAST_THREAD } else { 0 };
     send(&subject, Slot::Exit, RecordKind::Exit, flags);

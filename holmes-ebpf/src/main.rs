@@ -8,7 +8,7 @@
 //! - [`record`]: one record from header to ring buffer;
 //! - [`unwind`]: the user and the kernel stack, in a chain of programs;
 //! - one file per probe family: [`sample`], [`faults`], [`memory`], [`releases`], [`threads`],
-//!   [`lifecycle`], [`oom`].
+//!   [`lifecycle`], [`oom`], [`allocations`].
 //!
 //! Each program attaches on its own; none relies on another being there.
 #![no_std]
@@ -16,6 +16,7 @@
 // Inline assembly of this target is needed for one instruction, see `stats::add`.
 #![feature(asm_experimental_arch)]
 
+mod allocations;
 mod faults;
 mod filter;
 mod globals;

@@ -10,13 +10,15 @@ use aya_ebpf::{
 use holmes_common::{
     counter::{COUNTERS, CgroupTotals},
     limits::{
-        DEFAULT_RING_BYTES, DEFAULT_ROWS, MAX_CGROUPS, MAX_EXES, MAX_FAULT_REGIONS, MAX_FAULTING,
+        DEFAULT_RING_BYTES, DEFAULT_ROWS, MAX_ALLOCATING_THREADS, MAX_ALLOCATION_WALKS,
+        MAX_CGROUPS, MAX_EXES, MAX_FAULT_REGIONS, MAX_FAULTING, MAX_LIVE_ALLOCATIONS,
         MAX_MAPPING_ENTRIES, MAX_PAGES, MAX_PAIRS, MAX_PROCESSES, MAX_TARGETS, MAX_VERDICTS,
     },
     unwind::{Exe, Mapping, MappingKey, Page, Row},
 };
 
 use crate::{
+    allocations::Caller,
     faults::FaultState,
     memory::{Allowance, Pending},
     record::Scratch,
@@ -122,6 +124,31 @@ pub static TASK_CHAIN: ProgramArray = ProgramArray::with_max_entries(CHAIN_LEN, 
 #[map]
 pub static CALL_CHAIN: ProgramArray = ProgramArray::with_max_entries(CHAIN_LEN, 0);
 
+/// The programs that continue an allocation's record. Written as [`SAMPLE_CHAIN`].
+#[map]
+pub static ALLOCATION_CHAIN: ProgramArray = ProgramArray::with_max_entries(CHAIN_LEN, 0);
+
+/// What is known of each thread that allocates, by `tgid << 32 | tid`. Written by the thread's own
+/// calls, removed when it ends. This map and the next two have one entry where allocations are not
+/// recorded.
+#[map]
+pub static ALLOCATING: HashMap<u64, Caller> = HashMap::with_max_entries(MAX_ALLOCATING_THREADS, 0);
+
+/// Addresses of the sampled allocations in use. Added when one is made, removed when it is given
+/// back.
+#[map]
+pub static LIVE: HashMap<u64, u8> = HashMap::with_max_entries(MAX_LIVE_ALLOCATIONS, 0);
+
+/// Where records of allocations are put together, by `tgid << 32 | tid`. Not by CPU: since 6.0 the
+/// kernel may preempt a program on a probe in user space, and run another thread's on the same CPU.
+#[map]
+pub static ALLOCATION_SCRATCH: HashMap<u64, Scratch> =
+    HashMap::with_max_entries(MAX_ALLOCATION_WALKS, 0);
+
+/// What a new entry of [`ALLOCATION_SCRATCH`] begins with. Never written.
+#[map]
+pub static EMPTY_SCRATCH: Array<Scratch> = Array::with_max_entries(1, 0);
+
 /// Owners of the entries of [`SCRATCH`].
 ///
 /// A program never interrupts itself on one CPU: the kernel skips such a run and counts it in the
@@ -138,6 +165,8 @@ pub enum Slot {
     Fault,
     Release,
     Victim,
+    /// Not in [`SCRATCH`]: the thread's entry of [`ALLOCATION_SCRATCH`].
+    Allocation = u32::MAX,
 }
 
 impl Slot {

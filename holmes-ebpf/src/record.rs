@@ -6,7 +6,7 @@
 use aya_ebpf::{
     cty::c_void,
     helpers::{
-        bpf_get_current_comm, bpf_get_smp_processor_id,
+        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_smp_processor_id,
         generated::{bpf_ktime_get_ns, bpf_ringbuf_output},
     },
 };
@@ -20,7 +20,7 @@ use holmes_common::{
 use crate::{
     filter::{Subject, current_mm},
     globals::{COPY_STACKS, OFFSETS, RECORDER_TGID},
-    maps::{PROCESSES, RECORDS, SCRATCH, Slot},
+    maps::{ALLOCATION_SCRATCH, PROCESSES, RECORDS, SCRATCH, Slot},
     stats::{add, cgroup_totals, count},
     unwind::{
         Chain, FINISH, STEP, copy, frame_pointers, kernel_stack,
@@ -51,6 +51,16 @@ pub struct Scratch {
     pub walk: Walk,
     /// When user space was woken last for an unknown process, on this CPU.
     woken_at: u64,
+}
+
+/// Where the current program, or chain of programs, puts its record together.
+#[inline(always)]
+pub fn scratch(slot: Slot) -> Option<*mut Scratch> {
+    if slot as u32 == Slot::Allocation as u32 {
+        ALLOCATION_SCRATCH.get_ptr_mut(bpf_get_current_pid_tgid())
+    } else {
+        SCRATCH.get_ptr_mut(slot as u32)
+    }
 }
 
 /// What a probe has to say.
@@ -138,18 +148,25 @@ impl Report {
     #[inline(always)]
     fn open(self, subject: &Subject) -> Option<&'static mut Scratch> {
         count(self.stream.taken());
-        let Some(scratch) = SCRATCH.get_ptr_mut(self.slot as u32) else {
+        let Some(scratch) = scratch(self.slot) else {
             count(self.stream.no_scratch());
             return None;
         };
         // SAFETY: the slot is this program's own, and the program does not interrupt itself, so
         // nobody else writes to it on this CPU while we do.
         let scratch = unsafe { &mut *scratch };
+        scratch.header = self.header(subject);
+        Some(scratch)
+    }
+
+    /// The record's fixed part.
+    #[inline(always)]
+    fn header(self, subject: &Subject) -> RecordHeader {
         let mut flags = self.flags;
         if subject.tgid == RECORDER_TGID.load() {
             flags |= flag::RECORDER;
         }
-        scratch.header = RecordHeader {
+        RecordHeader {
             kind: self.kind as u16,
             walk_end: WalkEnd::NotWalked as u16,
             flags,
@@ -165,15 +182,30 @@ impl Report {
             value: self.value,
             aux: self.aux,
             stopped_at: 0,
+        }
+    }
+
+    /// Sends the fixed part alone, without scratch memory. Whether it was sent; nothing is counted.
+    #[inline(always)]
+    pub fn send_header(self, subject: &Subject) -> bool {
+        let mut header = self.header(subject);
+        // SAFETY: the record is as large as the header.
+        let sent = unsafe {
+            bpf_ringbuf_output(
+                (&raw const RECORDS).cast_mut().cast(),
+                (&raw mut header).cast(),
+                HEADER_BYTES as u64,
+                NO_WAKEUP,
+            )
         };
-        Some(scratch)
+        sent == 0
     }
 }
 
 /// Adds the stacks that the kernel walks, and sends the record: the last program of each chain.
 #[inline(always)]
 pub fn finish(ctx: *mut c_void, chain: &Chain) -> u32 {
-    let Some(scratch) = SCRATCH.get_ptr_mut(chain.slot as u32) else {
+    let Some(scratch) = scratch(chain.slot) else {
         count(chain.stream.no_scratch());
         return 0;
     };

@@ -4,6 +4,7 @@
 //! - `recorder`: the recorder's loop;
 //! - `desk`: the thread that names and files incidents;
 //! - `record`: one window, to a file;
+//! - `allocations`: what one process allocates, to a file;
 //! - `replay`: a recording instead of a kernel;
 //! - `tap`: writes such a recording as the input goes by;
 //! - `copies`: writes the memory of sampled stacks, for those who check the unwinder;
@@ -12,6 +13,7 @@
 //!
 //! Must not: do a stage's work. What is more than wiring belongs in a stage.
 
+mod allocations;
 mod copies;
 mod desk;
 mod live;

@@ -232,6 +232,9 @@ pub struct ProbeSettings {
     pub fault_interval: u64,
     /// Whether each sample brings a copy of its stack's memory.
     pub copy_stacks: bool,
+    /// Bytes allocated for each sample, if the allocations of one process are to be recorded, and
+    /// nothing else.
+    pub allocation_interval: Option<u64>,
     /// Whether the probes' own diagnostics are switched on.
     pub probe_log: bool,
 }

@@ -12,7 +12,7 @@ fn help_names_every_command_and_option() -> anyhow::Result<()> {
         ensure!(help.contains(word), "`--help` does not tell of {word}:\n{help}");
     }
     let record = command::run(["record", "--help"])?.expect_code(0)?.text();
-    for word in ["-F", "-d", "-o", "folded", "pprof"] {
+    for word in ["-F", "-d", "-o", "folded", "pprof", "--allocations"] {
         ensure!(record.contains(word), "`record --help` does not tell of {word}:\n{record}");
     }
     Ok(())

@@ -3,6 +3,7 @@
 //! Every test takes the machine for itself, so the number of test threads does not matter. Shares
 //! and counts are asserted, times never are: waiting is bounded only to end a test that hangs.
 
+mod allocations;
 mod bad_input;
 mod jit;
 mod languages;

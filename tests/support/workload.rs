@@ -66,6 +66,21 @@ impl Workload {
         Ok(Self::new(program, "spin_in_c", "quiet_work_in_c"))
     }
 
+    /// `tests/workloads/<name>.cc`.
+    ///
+    /// # Errors
+    /// There is no C++ compiler, or it refuses.
+    pub fn cpp(name: &str) -> anyhow::Result<Self> {
+        let (source, control) = (source(&format!("{name}.cc")), source("control.h"));
+        let program = built(&format!("{name}-cpp"), &[&source, &control], |out| {
+            let mut cpp = Command::new("c++");
+            cpp.args(["-std=gnu++17", "-O2", "-g", "-Wall", "-Werror", "-o"]);
+            cpp.args([out, &source]);
+            cpp
+        })?;
+        Ok(Self::new(program, "", ""))
+    }
+
     /// `tests/workloads/spin.rs`, with frame pointers.
     ///
     /// # Errors
@@ -299,9 +314,13 @@ mod tests {
     /// because compilers are slow on an emulated CPU.
     #[test]
     fn every_workload_builds() -> anyhow::Result<()> {
-        for name in ["churn", "leak", "memory", "shares", "spin", "stacks", "threads"] {
+        let plain =
+            ["allocations", "churn", "leak", "memory", "shares", "spin", "stacks", "threads"];
+        for name in plain {
             assert!(Workload::c(name)?.program.is_file());
         }
+        assert!(Workload::bare_c("allocator")?.program.is_file());
+        assert!(Workload::cpp("allocations")?.program.is_file());
         assert!(Workload::rust_spin()?.program.is_file());
         assert!(Workload::go_spin()?.program.is_file());
         Workload::python_spin()?;

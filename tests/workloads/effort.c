@@ -2,8 +2,9 @@
 // `done ELAPSED_NS CPU_NS`: by the wall clock, and of all its threads.
 //
 // The kinds: cpu, fault (first touches of pages), mmap (mappings made and removed, and nothing
-// else), buffer (mappings made, written and removed), thread (threads created and joined). All of it
-// 20 calls below main(): a stack that real programs have.
+// else), buffer (mappings made, written and removed), thread (threads created and joined), malloc
+// (small objects allocated and given back). All of it 20 calls below main(): a stack that real
+// programs have.
 
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -64,6 +65,13 @@ static int effort_thread(void) {
     return pthread_create(&thread, NULL, end_at_once, NULL) == 0 && pthread_join(thread, NULL) == 0;
 }
 
+static int effort_malloc(void) {
+    void *object = malloc(16 + sink % 1009);
+    sink += (uintptr_t)object >> 4;
+    free(object);
+    return object != NULL;
+}
+
 NAMED long rounds(int (*once)(void), long amount, int calls) {
     if (calls > 1) {
         long all = rounds(once, amount, calls - 1);
@@ -86,7 +94,8 @@ int main(int count, char **arguments) {
                  {"fault", effort_fault},
                  {"mmap", effort_mmap},
                  {"buffer", effort_buffer},
-                 {"thread", effort_thread}};
+                 {"thread", effort_thread},
+                 {"malloc", effort_malloc}};
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (count != 3) {
         return 2;

@@ -30,6 +30,13 @@ const PACKAGES: [(&str, &str); 12] = [
     ("perf", "linux-perf"),
 ];
 
+/// Allocators that stand in for libc's, and the Debian package of each.
+const ALLOCATORS: [(&str, &str); 3] = [
+    ("libjemalloc.so.2", "libjemalloc2"),
+    ("libmimalloc.so.2.0", "libmimalloc2.0"),
+    ("libtcmalloc_minimal.so.4", "libtcmalloc-minimal4"),
+];
+
 /// Debian's compiler for the probes, and what bpf-linker links with.
 const PROBE_PACKAGES: [&str; 7] = [
     "rustc-web",
@@ -44,11 +51,14 @@ const PROBE_PACKAGES: [&str; 7] = [
 /// Where Debian's LLVM 22 is: for bpf-linker's build script, and for that of llvm-sys.
 const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 
-/// Makes sure of compilers and interpreters; says in one sentence each what is missing still.
+/// Makes sure of compilers, interpreters and allocators; says in one sentence each what is missing still.
 pub fn languages() -> Vec<String> {
+    let libraries = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+    let has_library = |name: &str| Path::new(&libraries).join(name).exists();
     let absent: Vec<&str> = PACKAGES
         .iter()
         .filter(|(name, _)| command::find(name).is_none())
+        .chain(ALLOCATORS.iter().filter(|(name, _)| !has_library(name)))
         .map(|(_, package)| *package)
         .collect();
     if absent.is_empty() {

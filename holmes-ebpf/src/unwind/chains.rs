@@ -3,14 +3,15 @@
 
 use aya_ebpf::{
     EbpfContext,
-    macros::{perf_event, raw_tracepoint, tracepoint},
-    programs::{PerfEventContext, RawTracePointContext, TracePointContext},
+    macros::{perf_event, raw_tracepoint, tracepoint, uretprobe},
+    programs::{PerfEventContext, RawTracePointContext, RetProbeContext, TracePointContext},
 };
 use holmes_common::counter::Stream;
 
 use super::{Chain, walk};
 use crate::{
-    maps::{CALL_CHAIN, FAULT_CHAIN, SAMPLE_CHAIN, Slot, TASK_CHAIN},
+    allocations,
+    maps::{ALLOCATION_CHAIN, CALL_CHAIN, FAULT_CHAIN, SAMPLE_CHAIN, Slot, TASK_CHAIN},
     record,
 };
 
@@ -29,6 +30,10 @@ pub const TASKS: Chain =
 /// Of memory calls. They share a slot: the kernel never runs one program on a tracepoint inside
 /// another on the same CPU (`bpf_prog_active`).
 pub const CALLS: Chain = Chain { programs: &CALL_CHAIN, slot: Slot::Call, stream: Stream::Memory };
+
+/// Of allocations. Each thread has scratch memory of its own.
+pub const ALLOCATIONS: Chain =
+    Chain { programs: &ALLOCATION_CHAIN, slot: Slot::Allocation, stream: Stream::Allocations };
 
 #[perf_event]
 pub fn sample_step(ctx: PerfEventContext) -> u32 {
@@ -68,4 +73,15 @@ pub fn call_step(ctx: TracePointContext) -> u32 {
 #[tracepoint]
 pub fn call_finish(ctx: TracePointContext) -> u32 {
     record::finish(ctx.as_ptr(), &CALLS)
+}
+
+#[uretprobe]
+pub fn allocation_step(ctx: RetProbeContext) -> u32 {
+    walk::step(ctx.as_ptr(), &ALLOCATIONS)
+}
+
+#[uretprobe]
+pub fn allocation_finish(ctx: RetProbeContext) -> u32 {
+    record::finish(ctx.as_ptr(), &ALLOCATIONS);
+    allocations::close()
 }

@@ -1,12 +1,13 @@
 //! Where a process was when it was interrupted, or when it entered the kernel.
 
 use aya_ebpf::{
+    EbpfContext,
     bindings::{bpf_user_pt_regs_t, task_struct},
     helpers::{
         bpf_get_current_task, bpf_probe_read_kernel,
         generated::{bpf_get_current_task_btf, bpf_task_pt_regs},
     },
-    programs::PerfEventContext,
+    programs::{PerfEventContext, RetProbeContext},
 };
 
 use super::walk::Walk;
@@ -66,6 +67,36 @@ pub fn keep(ctx: &PerfEventContext, walk: &mut Walk) {
     walk.has_registers = unsafe { arch::keep(&raw const (*ctx.ctx).regs, &mut walk.registers) };
 }
 
+/// The registers of a process whose function has just returned: the walk begins in the call.
+#[inline(always)]
+pub fn returned(ctx: &RetProbeContext) -> Found {
+    // SAFETY: as in `sampled`; a probe in user space has the registers of user space.
+    let found = unsafe { arch::interrupted(ctx.as_ptr().cast()) };
+    match found {
+        Some(Found::Registers(mut registers)) => {
+            // Not as behind a call: nothing was called from the leaf that is still there, and
+            // whoever names it takes its address as it is.
+            registers.ip = registers.ip.wrapping_sub(1);
+            Found::Registers(registers)
+        }
+        Some(found) => found,
+        None => Found::None,
+    }
+}
+
+/// The stack pointer at a probe in user space.
+#[inline(always)]
+pub fn stack_pointer(ctx: &impl EbpfContext) -> u64 {
+    // SAFETY: as in `returned`.
+    unsafe { arch::stack_pointer(ctx.as_ptr().cast()) }
+}
+
+/// What the stack pointer was when the function was entered that has just returned.
+#[inline(always)]
+pub fn stack_pointer_at_entry(ctx: &RetProbeContext) -> u64 {
+    stack_pointer(ctx).wrapping_sub(arch::RETURN_BYTES)
+}
+
 /// The registers with which the current process entered the kernel.
 #[inline(always)]
 pub fn entered() -> Found {
@@ -117,6 +148,19 @@ mod arch {
 
     /// `__USER32_CS`.
     const CODE_32: u64 = 0x23;
+
+    /// Bytes that a return takes off the stack.
+    pub(super) const RETURN_BYTES: u64 = 8;
+
+    /// The stack pointer.
+    ///
+    /// # Safety
+    /// `regs` must be the context's.
+    #[inline(always)]
+    pub(super) unsafe fn stack_pointer(regs: *const bpf_user_pt_regs_t) -> u64 {
+        // SAFETY: by the caller's promise.
+        unsafe { (*regs).rsp }
+    }
 
     /// Whether the registers are of user space.
     ///
@@ -217,6 +261,19 @@ mod arch {
     /// Exception level (bits 2 and 3) and 32-bit state (bit 4) of the processor.
     const LEVEL: u64 = 0b1100;
     const STATE_32: u64 = 1 << 4;
+
+    /// Bytes that a return takes off the stack.
+    pub(super) const RETURN_BYTES: u64 = 0;
+
+    /// The stack pointer.
+    ///
+    /// # Safety
+    /// `regs` must be the context's.
+    #[inline(always)]
+    pub(super) unsafe fn stack_pointer(regs: *const bpf_user_pt_regs_t) -> u64 {
+        // SAFETY: by the caller's promise.
+        unsafe { (*regs).sp }
+    }
 
     /// Whether the registers are of user space.
     ///

@@ -12,7 +12,10 @@ use super::{
     registers::{LEAF_REGISTERS, Registers},
     rules, table,
 };
-use crate::{maps::SCRATCH, record::Scratch, stats::count};
+use crate::{
+    record::{self, Scratch},
+    stats::count,
+};
 
 /// A walk under way.
 #[repr(C)]
@@ -113,7 +116,7 @@ pub(super) fn read_words<const WORDS: usize>(address: u64) -> Option<[u64; WORDS
 /// Walks a few frames, and calls the next program.
 #[inline(always)]
 pub fn step(ctx: *mut c_void, chain: &Chain) -> u32 {
-    let Some(scratch) = SCRATCH.get_ptr_mut(chain.slot as u32) else {
+    let Some(scratch) = record::scratch(chain.slot) else {
         count(chain.stream.no_scratch());
         return 0;
     };

@@ -13,10 +13,12 @@ mod elf;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gopclntab;
+mod symbols;
 mod vdso;
 
 pub use build_id::build_id;
 pub use bytes::{BinaryError, Bytes, u16_at, u32_at, u64_at};
 pub use elf::{Elf, Section, Segment};
 pub use gopclntab::{FrameCounts, FrameRow, FrameRule, GoFunction, GoLine, GoTable, Values};
+pub use symbols::{SymbolTableKind, functions};
 pub use vdso::{VdsoError, vdso};

@@ -9,7 +9,7 @@ use super::input::Counters;
 use crate::collect::Nanos;
 use crate::window::{MAX_SPAN_SECONDS, SpanTally};
 
-/// Counters followed. The probes have 41; the rest is room for the stages between them and the
+/// Counters followed. The probes have 50; the rest is room for the stages between them and the
 /// window.
 const MAX_COUNTERS: usize = 64;
 

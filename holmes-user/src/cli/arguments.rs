@@ -25,7 +25,8 @@ Examples:
 const RECORD_EXAMPLES: &str = "\
 Examples:
   sudo holmes-ebpf record -d 10s -o out.pb.gz && go tool pprof -top out.pb.gz
-  sudo holmes-ebpf record -p 4711 -o - --format folded | flamegraph.pl > out.svg";
+  sudo holmes-ebpf record -p 4711 -o - --format folded | flamegraph.pl > out.svg
+  sudo holmes-ebpf record -p 4711 --allocations -d 30s -o heap.pb.gz";
 
 const FILE_HELP: &str = "\
 Configuration file (TOML, --config; SIGHUP reads it again; the command line wins over it):
@@ -79,7 +80,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SubArguments {
-    /// Record one window of CPU samples to a file
+    /// Record one window of CPU samples, or of allocations, to a file
     #[command(after_help = RECORD_EXAMPLES)]
     Record(RecordArguments),
     /// Run a recording (--record-input) through the rules again; needs no root
@@ -293,6 +294,16 @@ pub(super) struct RecordArguments {
     /// Room in the kernel for unwind tables [default: 32MiB]
     #[arg(long = "unwind-bytes", value_name = "SIZE", value_parser = unwind_rows)]
     pub unwind_rows: Option<u32>,
+    /// Record what one process (-p) allocates and does not give back, in place of CPU samples
+    ///
+    /// Its calls of malloc, free and the like are slowed by microseconds each while this runs. A
+    /// text output (folded) shows the bytes in use.
+    #[arg(long, conflicts_with_all = ["frequency", "stack_copies"])]
+    pub allocations: bool,
+    /// Bytes allocated for each sample, 1B to 1GiB; what is as large is always one
+    #[arg(long, value_name = "SIZE", requires = "allocations", default_value = "512KiB",
+        value_parser = |text: &str| values::ALLOCATION_INTERVAL.parse(text))]
+    pub allocation_interval: u64,
     /// Copy the memory of each sampled stack to this file, to check the unwinder against another:
     /// a line of JSON for each. It holds whatever the process has on its stacks
     #[arg(long, value_name = "FILE", hide = true, value_parser = path)]

@@ -207,6 +207,7 @@ impl Layer {
                 unwind_rows: self.unwind_rows.unwrap_or(DEFAULT_ROWS),
                 fault_interval: self.memory_interval.unwrap_or(DEFAULT_FAULT_INTERVAL),
                 copy_stacks: false,
+                allocation_interval: None,
                 probe_log,
             },
             window,

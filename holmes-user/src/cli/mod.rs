@@ -82,6 +82,12 @@ pub enum UsageError {
     /// `record` cannot write there.
     #[error(transparent)]
     Output(#[from] OutputError),
+    /// Allocations of more than one process.
+    #[error(
+        "--allocations records one process: name it with -p PID, and record others one after the \
+         other"
+    )]
+    AllocationsTarget,
     /// More targets than the probes hold.
     #[error("{given} targets are too many: give at most {MAX_TARGETS}, or a cgroup above them")]
     TooManyTargets {
@@ -201,16 +207,22 @@ fn record(
     surroundings: &Surroundings,
 ) -> Result<RecordSettings, UsageError> {
     check_targets(&arguments.watch)?;
+    let watch = arguments.watch.watch().unwrap_or(Watch::Host);
+    let one_process = matches!(&watch, Watch::Processes(pids) if pids.len() == 1);
+    if arguments.allocations && !one_process {
+        return Err(UsageError::AllocationsTarget);
+    }
     let format = arguments.format.map(Into::into);
     let (output, format) = output::choose(arguments.output.as_deref(), format, surroundings)?;
     Ok(RecordSettings {
         probes: ProbeSettings {
-            watch: arguments.watch.watch().unwrap_or(Watch::Host),
+            watch,
             frequency: arguments.frequency,
             ring_bytes: arguments.ring_bytes.unwrap_or(DEFAULT_RING_BYTES),
             unwind_rows: arguments.unwind_rows.unwrap_or(DEFAULT_ROWS),
             fault_interval: DEFAULT_FAULT_INTERVAL,
             copy_stacks: arguments.stack_copies.is_some(),
+            allocation_interval: arguments.allocations.then_some(arguments.allocation_interval),
             probe_log: false,
         },
         names: record_names(&arguments.debug_dir),

@@ -36,6 +36,7 @@ fn nothing_is_the_whole_host_with_the_defaults() {
                 unwind_rows: 4 << 20,
                 fault_interval: 512 << 10,
                 copy_stacks: false,
+                allocation_interval: None,
                 probe_log: false,
             },
             window: WindowSettings::default(),
@@ -109,6 +110,15 @@ fn bad_values_are_usage_errors_that_name_flag_value_and_range() {
         ("--lookback 2m --window 2m", ["lookback (2m)", "after (10s)", "--window"]),
         ("record -o x.svg", ["`x.svg`", ".pb.gz", ".folded"]),
         ("record -d 0", ["'0'", "--duration", "100ms to 1day"]),
+        ("record --allocations", ["--allocations", "one process", "-p PID"]),
+        ("record --allocations --cgroup /a", ["--allocations", "one process", "-p PID"]),
+        ("record --allocations -p 1 -p 2", ["--allocations", "one process", "-p PID"]),
+        ("record --allocations -p 1 -F 99", ["--allocations", "cannot be used", "--frequency"]),
+        ("record -p 1 --allocation-interval 1KiB", ["--allocations", "required", "--help"]),
+        (
+            "record --allocations -p 1 --allocation-interval 2GiB",
+            ["'2GiB'", "--allocation-interval", "1 B to 1.0 GiB"],
+        ),
         ("--intervall 5s", ["--intervall", "unexpected argument", "--interval"]),
         ("--quiet record -o -", ["record", "cannot be used with", "[OPTIONS]"]),
     ] {
@@ -138,6 +148,7 @@ fn record_has_its_own_settings() {
                 unwind_rows: 1 << 18,
                 fault_interval: 512 << 10,
                 copy_stacks: false,
+                allocation_interval: None,
                 probe_log: false,
             },
             names: NameSettings::default(),
@@ -235,4 +246,15 @@ proptest::proptest! {
             proptest::prop_assert!(matches!(error.exit_code(), 0 | 2));
         }
     }
+}
+
+#[test]
+fn allocations_of_one_process() {
+    let interval = |line: &str| match parse_line(line).unwrap() {
+        Command::Record(settings) => settings.probes.allocation_interval,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(interval("record -p 7"), None);
+    assert_eq!(interval("record --allocations -p 7"), Some(512 << 10));
+    assert_eq!(interval("record --allocations -p 7 --allocation-interval 1"), Some(1));
 }

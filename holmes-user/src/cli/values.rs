@@ -56,6 +56,9 @@ pub(super) const UNWIND_BYTES: Bytes = Bytes { min: 1 << 20, max: 1 << 30 };
 /// From a page, the kernel's minimum, on.
 pub(super) const RING_BYTES: Bytes = Bytes { min: MIN_RING_BYTES as u64, max: 1 << 30 };
 
+/// Bytes allocated for each sample. At 1 every allocation is one; at more than a gigabyte hardly any.
+pub(super) const ALLOCATION_INTERVAL: Bytes = Bytes { min: 1, max: 1 << 30 };
+
 /// Samples per second and CPU. Above 1000 a sampler disturbs what it measures.
 pub(super) const FREQUENCY: Integers = Integers { min: 1, max: 1000 };
 

@@ -6,7 +6,9 @@ use std::mem::offset_of;
 use std::sync::Arc;
 
 use holmes_common::limits::{COMM_LEN, MAX_KERNEL_FRAMES, MAX_USER_FRAMES};
-use holmes_common::record::{HEADER_BYTES, RecordHeader, RecordKind, StackCopy, flag};
+use holmes_common::record::{
+    ALLOCATION_SIZE_BITS, HEADER_BYTES, RecordHeader, RecordKind, StackCopy, flag,
+};
 use holmes_common::unwind::WalkEnd;
 
 use super::observation::{
@@ -78,6 +80,12 @@ pub fn decode(bytes: &[u8]) -> Result<Observation, Malformed> {
         },
         RecordKind::Moved => What::Moved { from: aux, to: value.cast_unsigned(), bytes: third },
         RecordKind::OomVictim => What::OomVictim,
+        RecordKind::Allocation => What::Allocation {
+            address: aux,
+            bytes: value.cast_unsigned() & ((1 << ALLOCATION_SIZE_BITS) - 1),
+            intervals: (value.cast_unsigned() >> ALLOCATION_SIZE_BITS) as u8,
+        },
+        RecordKind::Free => What::Free { address: aux },
         RecordKind::StackCopy => return Err(Malformed::UnknownKind(raw_kind)),
     };
     Ok(Observation {
@@ -130,6 +138,7 @@ fn words(bytes: &[u8]) -> Box<[u64]> {
 
 #[cfg(test)]
 mod tests {
+    use holmes_common::record::allocation_value;
     use proptest::prelude::*;
 
     use super::*;
@@ -194,6 +203,9 @@ mod tests {
         );
         assert_eq!(what(12, 0, 0, 0), Ok(What::OomVictim));
         assert_eq!(what(9, 0, 0, 0), Err(Malformed::UnknownKind(9)));
+        let made = What::Allocation { address: 0x5000, bytes: 4096, intervals: 2 };
+        assert_eq!(what(13, allocation_value(4096, 2), 0x5000, 0), Ok(made));
+        assert_eq!(what(14, 0, 0x5000, 0), Ok(What::Free { address: 0x5000 }));
     }
 
     #[test]

@@ -204,6 +204,20 @@ pub enum What {
     Exit,
     /// The kernel kills the process because memory ran out.
     OomVictim,
+    /// A sampled allocation was made.
+    Allocation {
+        /// Its address.
+        address: u64,
+        /// Bytes asked for.
+        bytes: u64,
+        /// Sampling intervals that it stands for; 0 if it is as long as one, and stands for itself.
+        intervals: u8,
+    },
+    /// A sampled allocation is given back.
+    Free {
+        /// Its address.
+        address: u64,
+    },
 }
 
 /// Of recordings that were made before a record could stand for several calls.
@@ -253,6 +267,7 @@ impl What {
             | Self::Exec
             | Self::Exit
             | Self::OomVictim => Stream::Tasks,
+            Self::Allocation { .. } | Self::Free { .. } => Stream::Allocations,
         }
     }
 }

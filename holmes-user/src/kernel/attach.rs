@@ -86,20 +86,13 @@ const PROBES: &[Probe] = &[
     },
 ];
 
+/// What [`lifecycle`] attaches.
+const LIFECYCLE: [&str; 2] = ["exec", "exit"];
+
 /// Attaches everything, the sampler last: attaching the others rewrites kernel code, and those
 /// stalls would show up as the workload's.
 pub(super) fn all(ebpf: &mut Ebpf, frequency: u32) -> (Vec<ProbeStatus>, Option<Sampling>) {
-    let mut statuses: Vec<ProbeStatus> = PROBES
-        .iter()
-        .map(|probe| {
-            let state = match attach(ebpf, probe) {
-                Ok(()) => ProbeState::On(String::new()),
-                Err(why) => ProbeState::Off(why),
-            };
-            let programs = probe.programs.iter().map(|(name, _)| *name).collect();
-            ProbeStatus { name: probe.name, enables: probe.enables, programs, state }
-        })
-        .collect();
+    let mut statuses = attach_where(ebpf, |_| true);
     let state = match faults(ebpf) {
         Ok(how) => ProbeState::On(how),
         Err(why) => ProbeState::Off(why),
@@ -118,6 +111,25 @@ pub(super) fn all(ebpf: &mut Ebpf, frequency: u32) -> (Vec<ProbeStatus>, Option<
     let programs = vec!["sample"];
     statuses.insert(0, ProbeStatus { name: "samples", enables: "CPU profiles", programs, state });
     (statuses, sampling.ok())
+}
+
+/// Attaches what tells that a process goes on as another, or ends: where nothing else is wanted.
+pub(super) fn lifecycle(ebpf: &mut Ebpf) -> Vec<ProbeStatus> {
+    attach_where(ebpf, |name| LIFECYCLE.contains(&name))
+}
+
+fn attach_where(ebpf: &mut Ebpf, wanted: impl Fn(&str) -> bool) -> Vec<ProbeStatus> {
+    let wanted = PROBES.iter().filter(|probe| wanted(probe.name));
+    wanted
+        .map(|probe| {
+            let state = match attach(ebpf, probe) {
+                Ok(()) => ProbeState::On(String::new()),
+                Err(why) => ProbeState::Off(why),
+            };
+            let programs = probe.programs.iter().map(|(name, _)| *name).collect();
+            ProbeStatus { name: probe.name, enables: probe.enables, programs, state }
+        })
+        .collect()
 }
 
 /// Attaches all programs of a probe, or none: half a pair would only fill the other half's map.
@@ -139,6 +151,7 @@ pub(super) fn detach(ebpf: &mut Ebpf, wanted: impl Fn(&str) -> bool) {
             Program::PerfEvent(program) => program.unload(),
             Program::RawTracePoint(program) => program.unload(),
             Program::TracePoint(program) => program.unload(),
+            Program::UProbe(program) => program.unload(),
             _ => Ok(()),
         };
         if let Err(error) = unloaded {

@@ -9,18 +9,24 @@ use tracing::warn;
 use super::error::KernelError;
 
 /// A chain's array, the program that walks, and the one that sends.
-const CHAINS: [(&str, &str, &str); 4] = [
+const CHAINS: [Chain; 4] = [
     ("SAMPLE_CHAIN", "sample_step", "sample_finish"),
     ("FAULT_CHAIN", "fault_step", "fault_finish"),
     ("TASK_CHAIN", "task_step", "task_finish"),
     ("CALL_CHAIN", "call_step", "call_finish"),
 ];
 
+/// Where allocations are recorded, theirs is the only one.
+const ALLOCATION_CHAINS: [Chain; 1] =
+    [("ALLOCATION_CHAIN", "allocation_step", "allocation_finish")];
+
+type Chain = (&'static str, &'static str, &'static str);
+
 /// Indexes into the arrays, as in the probes' `unwind.rs`.
 const STEP: u32 = 0;
 const FINISH: u32 = 1;
 
-/// Loads and joins the programs of each chain. Returns the arrays, which must be kept: the kernel
+/// Loads and joins the programs of each chain, of allocations or of all else. Returns the arrays, which must be kept: the kernel
 /// empties an array that nobody holds.
 ///
 /// A chain whose last program the kernel refuses stays empty, which is said; the records of its
@@ -28,8 +34,12 @@ const FINISH: u32 = 1;
 ///
 /// # Errors
 /// The object has no such array.
-pub(super) fn join(ebpf: &mut Ebpf) -> Result<Vec<ProgramArray<MapData>>, KernelError> {
-    CHAINS.iter().map(|&(array, step, finish)| join_one(ebpf, array, step, finish)).collect()
+pub(super) fn join(
+    ebpf: &mut Ebpf,
+    of_allocations: bool,
+) -> Result<Vec<ProgramArray<MapData>>, KernelError> {
+    let chains: &[Chain] = if of_allocations { &ALLOCATION_CHAINS } else { &CHAINS };
+    chains.iter().map(|&(array, step, finish)| join_one(ebpf, array, step, finish)).collect()
 }
 
 fn join_one(
@@ -54,6 +64,7 @@ fn load(ebpf: &mut Ebpf, name: &str) -> Option<ProgramFd> {
     let loaded = match ebpf.program_mut(name) {
         Some(Program::PerfEvent(program)) => program.load().and_then(|()| copy(program.fd()?)),
         Some(Program::RawTracePoint(program)) => program.load().and_then(|()| copy(program.fd()?)),
+        Some(Program::UProbe(program)) => program.load().and_then(|()| copy(program.fd()?)),
         Some(Program::TracePoint(program)) => program.load().and_then(|()| copy(program.fd()?)),
         _ => {
             warn!("the embedded object has no program {name}: rebuild it with `cargo xtask ebpf`");

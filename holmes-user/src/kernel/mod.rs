@@ -2,6 +2,7 @@
 //!
 //! Must not: interpret records, or know what they are for.
 
+mod allocator;
 mod attach;
 mod btf;
 pub mod capabilities;
@@ -19,6 +20,7 @@ pub mod release;
 mod tracefs;
 mod unwind_maps;
 
+pub use allocator::{ALLOCATOR_NAMES, AllocatorFunction};
 pub use error::KernelError;
 pub use gauges::{KernelCounts, MapUse, ProgramUse};
 pub use probes::{ProbeState, ProbeStatus, Probes, SampleEvent, Sampling};
@@ -55,6 +57,8 @@ pub struct ProbePlan {
     pub unwind_rows: u32,
     /// Whether each sample brings a copy of its stack's memory.
     pub copy_stacks: bool,
+    /// Bytes allocated for each sample where allocations are recorded, and nothing else.
+    pub allocation_interval: Option<u64>,
     /// Whether the probes' own diagnostics are switched on.
     pub probe_log: bool,
 }

@@ -17,6 +17,9 @@ use super::chains;
 use super::error::KernelError;
 use super::{ProbePlan, TargetFilter, object, tracefs};
 
+/// The maps that are only used where allocations are recorded.
+const ALLOCATION_MAPS: [&str; 3] = ["ALLOCATING", "LIVE", "ALLOCATION_SCRATCH"];
+
 /// Which event drives the sampling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SampleEvent {
@@ -81,7 +84,8 @@ pub struct Probes {
     /// Held, not used: the kernel empties such an array when nobody holds it.
     _chains: Vec<ProgramArray<MapData>>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
-    frequency: u32,
+    /// `None` where CPUs are not sampled.
+    frequency: Option<u32>,
     statuses: Vec<ProbeStatus>,
     sampling: Option<Sampling>,
 }
@@ -142,6 +146,7 @@ impl Probes {
         let fault_interval = plan.fault_interval;
         let copy_stacks = u32::from(plan.copy_stacks);
         let code_mask = pointer_code_mask();
+        let allocation_interval = plan.allocation_interval.unwrap_or(0);
         let mut loader = EbpfLoader::new();
         loader
             // No probe has relocations against the kernel's types: let go of aya's copy of them.
@@ -155,12 +160,19 @@ impl Probes {
             .override_global("HAS_TASK_PT_REGS", &has_task_pt_regs, true)
             .override_global("COPY_STACKS", &copy_stacks, true)
             .override_global("POINTER_CODE_MASK", &code_mask, true)
+            .override_global("ALLOCATION_INTERVAL", &allocation_interval, true)
             .override_global(aya_log::LEVEL, &log_level, false)
             .map_max_entries("RECORDS", plan.ring_bytes)
             .map_max_entries("ROWS", plan.unwind_rows);
         if !plan.probe_log {
             // One page instead of 128 KiB for a log that nobody reads.
             loader.map_max_entries("AYA_LOGS", MIN_RING_BYTES);
+        }
+        if plan.allocation_interval.is_none() {
+            // Five MiB for what nobody looks at.
+            for name in ALLOCATION_MAPS {
+                loader.map_max_entries(name, 1);
+            }
         }
         let mut ebpf =
             loader.load(object::bytes()).map_err(|error| KernelError::Load(Box::new(error)))?;
@@ -170,17 +182,22 @@ impl Probes {
         let logger = plan.probe_log.then(|| EbpfLogger::init(&mut ebpf)).and_then(|logger| {
             logger.map_err(|error| warn!("the probes' own log is not available: {error}")).ok()
         });
-        let chains = chains::join(&mut ebpf)?;
-        let frequency = plan.frequency;
+        let of_allocations = plan.allocation_interval.is_some();
+        let chains = chains::join(&mut ebpf, of_allocations)?;
+        let frequency = (!of_allocations).then_some(plan.frequency);
         Ok(Self { ebpf, _chains: chains, logger, frequency, statuses: Vec::new(), sampling: None })
     }
 
-    /// Attaches each probe on its own, the sampler last.
+    /// Attaches each probe on its own, the sampler last; where allocations are recorded, only what
+    /// tells how the process goes on.
     ///
     /// # Errors
     /// Only where nothing works: a probe that does not attach is off, see [`Self::statuses`].
     pub fn attach(&mut self) -> Result<(), KernelError> {
-        let (statuses, sampling) = attach::all(&mut self.ebpf, self.frequency);
+        let (statuses, sampling) = match self.frequency {
+            Some(frequency) => attach::all(&mut self.ebpf, frequency),
+            None => (attach::lifecycle(&mut self.ebpf), None),
+        };
         if statuses.iter().all(|status| !status.is_on()) {
             let first = statuses.into_iter().find_map(|status| match status.state {
                 ProbeState::Off(why) => Some(why),
@@ -237,6 +254,15 @@ impl Probes {
             let _ = verdicts.remove(&id);
         }
         Ok(())
+    }
+
+    /// Takes a process out of the target: from here on nothing is taken of it.
+    ///
+    /// # Errors
+    /// If the map cannot be written.
+    pub fn leave_process(&mut self, pid: u32) -> Result<(), KernelError> {
+        let mut followed = set::<u32>(&mut self.ebpf, "TARGET_PIDS")?;
+        followed.remove(&pid).map_err(|source| KernelError::Map { name: "TARGET_PIDS", source })
     }
 
     /// Passes on what the probes have logged, if their log is on.

@@ -63,6 +63,7 @@ impl Live {
             unwind_rows: settings.unwind_rows,
             fault_interval: settings.fault_interval,
             copy_stacks: settings.copy_stacks,
+            allocation_interval: settings.allocation_interval,
             probe_log: settings.probe_log,
         };
         let mut probes = Probes::load(&plan)?;

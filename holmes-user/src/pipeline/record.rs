@@ -1,4 +1,4 @@
-//! One window of CPU samples, to a file.
+//! One window of CPU samples, to a file; and where recordings go.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -10,6 +10,7 @@ use holmes_common::limits::DRAIN_INTERVAL_MS;
 use indicatif::{ProgressBar, ProgressStyle};
 use tracing::{error, info, warn};
 
+use super::allocations;
 use super::copies::Copies;
 use super::live::Live;
 use super::os_signals::{OsSignal, OsSignals};
@@ -27,9 +28,9 @@ const MARGIN: Duration = Duration::from_secs(10);
 
 /// Time for naming. A person waits for this file, and rather longer than in vain: what has no name
 /// here never gets one. On an ordinary machine a tenth of a second is enough.
-const NAMING: Duration = Duration::from_secs(20);
+pub(super) const NAMING: Duration = Duration::from_secs(20);
 
-/// Records for a while (or until it is interrupted), names the stacks and writes the file.
+/// Records CPU samples, or allocations, for a while (or until it is interrupted), names the stacks and writes the file.
 ///
 /// # Errors
 /// If the target does not exist, the kernel refuses, or the file cannot be written.
@@ -38,7 +39,12 @@ pub fn run(settings: RecordSettings) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the event loop")?;
-    runtime.block_on(record(&settings))
+    runtime.block_on(async {
+        match settings.probes.allocation_interval {
+            None => record(&settings).await,
+            Some(interval) => allocations::record(&settings, interval).await,
+        }
+    })
 }
 
 async fn record(settings: &RecordSettings) -> anyhow::Result<()> {
@@ -153,7 +159,7 @@ async fn watch(
 }
 
 /// A bar for a person at a terminal, nothing otherwise.
-fn progress(settings: &RecordSettings) -> ProgressBar {
+pub(super) fn progress(settings: &RecordSettings) -> ProgressBar {
     if settings.quiet || !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
@@ -165,13 +171,13 @@ fn progress(settings: &RecordSettings) -> ProgressBar {
 }
 
 /// Where the profile goes.
-enum Output<'a> {
+pub(super) enum Output<'a> {
     Stdout,
     File(&'a Path, File),
 }
 
 impl<'a> Output<'a> {
-    fn open(path: &'a Path) -> anyhow::Result<Self> {
+    pub(super) fn open(path: &'a Path) -> anyhow::Result<Self> {
         if path == Path::new("-") {
             return Ok(Self::Stdout);
         }
@@ -184,7 +190,7 @@ impl<'a> Output<'a> {
         Ok(Self::File(path, file))
     }
 
-    fn write(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+    pub(super) fn write(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
         match self {
             Self::Stdout => {
                 io::stdout().write_all(bytes).context("cannot write to standard output")

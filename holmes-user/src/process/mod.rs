@@ -3,6 +3,7 @@
 //!
 //! Must not: aggregate, or decide what is worth keeping.
 
+mod allocator;
 mod attributed;
 mod attributor;
 pub(crate) mod cgroup_walk;
@@ -18,6 +19,7 @@ mod pagemap;
 mod perf_map;
 mod table;
 
+pub use allocator::{Allocator, AllocatorError, find_allocator};
 pub use attributed::{Attributed, Cgroup, Container, is_within};
 pub use attributor::Attributor;
 pub use cgroups::CgroupIndex;

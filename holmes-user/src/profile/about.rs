@@ -16,7 +16,7 @@ pub struct About {
     pub start_unix_ns: u64,
     /// Nanoseconds of CPU time that one sample stands for.
     pub sample_period_ns: u64,
-    /// Bytes of touched memory that one fault sample stands for, on average.
+    /// Bytes of memory that one sample stands for, on average: of touched memory, or of allocated.
     pub memory_interval: u64,
     /// Free text for whoever opens the file, one line each.
     pub comments: Vec<String>,
@@ -76,6 +76,24 @@ impl About {
             vec![format!("holmes-ebpf {}", env!("CARGO_PKG_VERSION")), format!("target: {target}")];
         comments.extend(loss_comments(losses));
         Self { start_unix_ns, sample_period_ns, memory_interval: 0, comments }
+    }
+
+    /// Of a recording of allocations, of which one was taken for each `interval` bytes. `notes` say
+    /// what was seen and what is missing.
+    pub fn allocations(
+        start_unix_ns: u64,
+        interval: u64,
+        target: &str,
+        notes: impl IntoIterator<Item = String>,
+    ) -> Self {
+        let mut comments =
+            vec![format!("holmes-ebpf {}", env!("CARGO_PKG_VERSION")), format!("target: {target}")];
+        comments.push(format!(
+            "one sample for each {interval} bytes; in use is what was allocated while this was \
+             recorded, and not given back by its end"
+        ));
+        comments.extend(notes);
+        Self { start_unix_ns, sample_period_ns: 0, memory_interval: interval, comments }
     }
 }
 

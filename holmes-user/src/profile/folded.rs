@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 
 use super::function::{NO_STACK, module_and_offset, with_module};
 use crate::symbolize::{Frame, Place, SymbolTable, frames};
-use crate::window::Cut;
+use crate::window::{Cut, ProfileKind, Values};
 
 /// What marks a kernel frame.
 const KERNEL_SUFFIX: &str = "_[k]";
 
-/// The folded stacks of a cut, sorted, with the first value of each (samples, calls, threads
-/// created, pages touched). Inlined functions are frames of their own.
+/// The folded stacks of a cut, sorted, with one value of each: samples, calls, threads created, pages
+/// touched, bytes in use of allocations (none for stacks with nothing in use). Inlined functions are
+/// frames of their own.
 pub fn write(cut: &Cut, symbols: &SymbolTable) -> String {
     let mut stacks: BTreeMap<String, i64> = BTreeMap::new();
     for sample in &cut.samples {
@@ -25,9 +26,22 @@ pub fn write(cut: &Cut, symbols: &SymbolTable) -> String {
         functions.push(clean(&sample.owner.comm.text()));
         functions.reverse();
         let sum = stacks.entry(functions.join(";")).or_default();
-        *sum = sum.saturating_add(sample.values[0]);
+        *sum = sum.saturating_add(shown(cut.kind, &sample.values));
+    }
+    if cut.kind == ProfileKind::Allocations {
+        stacks.retain(|_, bytes| *bytes != 0);
     }
     stacks.iter().map(|(stack, count)| format!("{stack} {count}\n")).collect()
+}
+
+/// The value that is shown: a line has room for one.
+fn shown(kind: ProfileKind, values: &Values) -> i64 {
+    match kind {
+        ProfileKind::Allocations => values[3],
+        ProfileKind::Cpu | ProfileKind::Mmap | ProfileKind::Threads | ProfileKind::Memory => {
+            values[0]
+        }
+    }
 }
 
 /// The functions of one frame, innermost first.

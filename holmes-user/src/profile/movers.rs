@@ -104,6 +104,7 @@ fn value(kind: ProfileKind, sample: &CutSample) -> i64 {
     match kind {
         ProfileKind::Cpu | ProfileKind::Mmap | ProfileKind::Memory => sample.values[1],
         ProfileKind::Threads => sample.values[0],
+        ProfileKind::Allocations => sample.values[3],
     }
 }
 

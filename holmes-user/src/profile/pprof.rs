@@ -64,17 +64,19 @@ const fn default_type(kind: ProfileKind) -> &'static str {
         ProfileKind::Cpu => "cpu",
         ProfileKind::Mmap => "mapped",
         ProfileKind::Threads => "created",
-        ProfileKind::Memory => "inuse_space",
+        ProfileKind::Memory | ProfileKind::Allocations => "inuse_space",
     }
 }
 
-/// What stands between two samples: time for CPU, touched memory for memory; of calls and threads,
-/// each one is recorded.
+/// What stands between two samples: time for CPU, bytes for memory and allocations; of calls and
+/// threads, each one is recorded.
 fn period(kind: ProfileKind, about: &About) -> ((&'static str, &'static str), i64) {
     match kind {
         ProfileKind::Cpu => (kind.sample_types()[1], signed(about.sample_period_ns.max(1))),
         ProfileKind::Mmap | ProfileKind::Threads => (kind.sample_types()[0], 1),
-        ProfileKind::Memory => (("space", "bytes"), signed(about.memory_interval.max(1))),
+        ProfileKind::Memory | ProfileKind::Allocations => {
+            (("space", "bytes"), signed(about.memory_interval.max(1)))
+        }
     }
 }
 

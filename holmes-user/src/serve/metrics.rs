@@ -314,6 +314,8 @@ impl Families {
                 Stream::Memory | Stream::Tasks | Stream::Faults | Stream::Releases => {
                     (&self.records, &[stream.name()])
                 }
+                // The recorder takes none.
+                Stream::Allocations => continue,
             };
             let causes = ["ring_full", "no_scratch", "no_chain"].map(|cause| (cause.to_owned(), 0));
             let lost = Counts::from(causes);

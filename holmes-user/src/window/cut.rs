@@ -31,6 +31,8 @@ pub enum ProfileKind {
     /// Values: pages touched in the span (count, bytes), and pages in use at its end, whenever they
     /// were touched (count, bytes).
     Memory,
+    /// Values: allocations and their bytes, made in the span and in use at its end.
+    Allocations,
 }
 
 impl ProfileKind {
@@ -44,6 +46,7 @@ impl ProfileKind {
             Self::Mmap => "mmap",
             Self::Threads => "threads",
             Self::Memory => "memory",
+            Self::Allocations => "allocations",
         }
     }
 
@@ -53,7 +56,7 @@ impl ProfileKind {
             Self::Cpu => &[("samples", "count"), ("cpu", "nanoseconds")],
             Self::Mmap => &[("calls", "count"), ("mapped", "bytes")],
             Self::Threads => &[("created", "count"), ("alive", "count")],
-            Self::Memory => &[
+            Self::Memory | Self::Allocations => &[
                 ("alloc_objects", "count"),
                 ("alloc_space", "bytes"),
                 ("inuse_objects", "count"),

@@ -12,8 +12,10 @@
 //! - `stats`: the window in numbers;
 //! - `sample`: what an observation counts for in which profile;
 //! - `cut`: a piece of the window, on its way to becoming a profile;
-//! - `cutting`: how it is taken out.
+//! - `cutting`: how it is taken out;
+//! - `allocations`: [`AllocationLedger`], sampled allocations in place of a window.
 
+mod allocations;
 mod bucket;
 mod cut;
 mod cutting;
@@ -32,6 +34,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use allocations::{AllocationLedger, AllocationStats};
 pub use cut::{Cut, CutSample, MAX_VALUES, Owner, ProfileKind, Values, pair};
 pub use resident::ResidentStats;
 pub use ring::{MAX_SPAN_SECONDS, Window};

@@ -49,7 +49,10 @@ pub(super) fn sample(what: What, sample_period_ns: u64) -> Option<(ProfileKind, 
         | What::NewProcess { .. }
         | What::Exec
         | What::Exit
-        | What::OomVictim => None,
+        | What::OomVictim
+        // They are counted by the ledger of allocations.
+        | What::Allocation { .. }
+        | What::Free { .. } => None,
     }
 }
 

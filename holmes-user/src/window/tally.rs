@@ -19,6 +19,8 @@ pub struct PerKind {
     pub threads: u64,
     /// Page faults sampled.
     pub memory: u64,
+    /// Sampled allocations: none, as they have a ledger of their own.
+    pub allocations: u64,
 }
 
 impl PerKind {
@@ -29,6 +31,7 @@ impl PerKind {
             ProfileKind::Mmap => self.mmap,
             ProfileKind::Threads => self.threads,
             ProfileKind::Memory => self.memory,
+            ProfileKind::Allocations => self.allocations,
         }
     }
 
@@ -38,6 +41,7 @@ impl PerKind {
             ProfileKind::Mmap => &mut self.mmap,
             ProfileKind::Threads => &mut self.threads,
             ProfileKind::Memory => &mut self.memory,
+            ProfileKind::Allocations => &mut self.allocations,
         }
     }
 
@@ -46,6 +50,7 @@ impl PerKind {
         self.mmap += other.mmap;
         self.threads += other.threads;
         self.memory += other.memory;
+        self.allocations += other.allocations;
     }
 }
 

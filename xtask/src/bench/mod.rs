@@ -1,8 +1,8 @@
 //! `cargo xtask bench`: the recorder's budgets, each measured in one run on this machine, as one
 //! table.
 //!
-//! - [`sample_cost`], [`footprint`], [`slowdown`], [`latency`], [`stack_shares`], [`peers`] and
-//!   [`growth`]: the parts of the table;
+//! - [`sample_cost`], [`footprint`], [`slowdown`], [`latency`], [`stack_shares`], [`peers`],
+//!   [`growth`] and [`allocations`]: the parts of the table;
 //! - [`figure`] and [`table`]: numbers of several runs, beside their budgets;
 //! - [`session`], [`listener`], [`recorder`], [`tool`], [`language`] and [`crowd`]: what is started,
 //!   and ended whatever happens;
@@ -12,6 +12,7 @@
 //! Must not: leave a process, a cgroup or a setting behind, also not after a failure or Ctrl-C;
 //! watch what it did not start, but for totals of the whole host.
 
+mod allocations;
 mod crowd;
 mod entry;
 mod figure;
@@ -62,7 +63,7 @@ pub struct Args {
 type Measure = fn(&Session, &mut Table) -> Result<()>;
 
 /// The parts, in the order they are run.
-const PARTS: [(&str, Measure); 7] = [
+const PARTS: [(&str, Measure); 8] = [
     ("sample-cost", sample_cost::run),
     ("footprint", footprint::run),
     ("slowdown", slowdown::run),
@@ -70,6 +71,7 @@ const PARTS: [(&str, Measure); 7] = [
     ("stacks", stack_shares::run),
     ("peers", peers::run),
     ("growth", growth::run),
+    ("allocations", allocations::run),
 ];
 
 /// Measures and shows.

@@ -122,11 +122,16 @@ impl Effort {
     /// When it cannot be built, or fails.
     pub fn of(session: &Session, kind: &'static str, rounds: u64) -> Result<Self> {
         let program = session.c_program("effort", &[])?;
-        let mut effort = Self { program, kind, rounds };
+        let mut effort = Self::exactly(program, kind, rounds);
         let tried = effort.run(session, &|_| Ok(()), false)?;
         let wanted = Duration::from_millis(session.scale(4000, 1500)).as_nanos() as f64;
         effort.rounds = (rounds as f64 * wanted / tried.elapsed).max(1.0) as u64;
         Ok(effort)
+    }
+
+    /// So many rounds, however long they take.
+    pub fn exactly(program: PathBuf, kind: &'static str, rounds: u64) -> Self {
+        Self { program, kind, rounds }
     }
 
     /// As much CPU-bound work.
