@@ -49,7 +49,7 @@ fn known_error_counters_begin_at_zero() {
         "holmes_stack_errors_total{cause=\"kernel_stack_failed\"}",
         "holmes_drops_total{cause=\"cgroup_totals_full\"}",
         "holmes_captures_total{result=\"failed\"}",
-        "holmes_rule_decisions_total{decision=\"fired\",signal=\"memory\"}",
+        "holmes_rule_decisions_total{decision=\"fire\",signal=\"memory\"}",
         "holmes_cgroup_mmap_bytes_total{cgroup=\"other\"}",
     ] {
         assert_eq!(value(&text, series), Some("0"), "{series}");
