@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use holmes_common::counter::{CgroupTotals, Counter, Stream};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tracing::{info, warn};
@@ -35,6 +36,9 @@ const PREPARATION_STEP: Duration = Duration::from_millis(5);
 /// Processes that are prepared: reading one takes a fraction of a millisecond.
 const MAX_PREPARED: usize = 256;
 
+/// Open files that are enough for a thousand CPUs.
+const MANY_FILES: u64 = 8192;
+
 /// Observations as they happen.
 pub(super) struct Live {
     pub(super) probes: Probes,
@@ -55,6 +59,7 @@ impl Live {
         let layout = Layout::read()?;
         let watched = Watched::find(&settings.watch, layout, Path::new(PROC))?;
         check_host()?;
+        raise_file_limit();
         let plan = ProbePlan {
             target: watched.filter(),
             controller: watched.controller(),
@@ -219,6 +224,19 @@ impl Live {
         }
         for (why, names) in off {
             warn!("probes off: {}: {why}", names.join(", "));
+        }
+    }
+}
+
+/// Raises the number of files that may be open to what is allowed: each CPU has three events, and
+/// executables, page maps and the kernel's warnings are held open, each within a bound of its own.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(MANY_FILES, |maximum| maximum.min(MANY_FILES));
+    if limit.current.is_some_and(|current| current < wanted) {
+        let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            warn!("the limit of open files cannot be raised to {wanted}: {error}");
         }
     }
 }

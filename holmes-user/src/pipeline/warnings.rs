@@ -1,7 +1,9 @@
 //! Waits for the kernel's early warnings about memory, without reading anything before one comes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use tokio::io::Interest;
@@ -30,6 +32,9 @@ struct Waiting {
     tasks: JoinSet<()>,
     /// Whether none of its files could be opened. It is not tried again as long as it exists.
     refused: bool,
+    /// The inode of its directory: one that is made anew has the same path, and nobody wakes who waits
+    /// for the old one's events.
+    inode: Option<u64>,
 }
 
 /// All that is waited for.
@@ -67,7 +72,8 @@ impl Warnings {
         // A cgroup whose files have ended was removed, and may have been made again.
         self.watched.retain(|target, waiting| {
             while waiting.tasks.try_join_next().is_some() {}
-            places.contains_key(target) && (waiting.refused || !waiting.tasks.is_empty())
+            let same = places.get(target).is_some_and(|place| inode(place) == waiting.inode);
+            same && (waiting.refused || !waiting.tasks.is_empty())
         });
         if places.is_empty() && self.said.insert("nowhere") {
             info!("early warnings are off: only the host and cgroups v2 have them");
@@ -88,7 +94,7 @@ impl Warnings {
     }
 
     fn wait(&mut self, place: &WarningPlace, (stall, window): (Duration, Duration)) -> Waiting {
-        let mut waiting = Waiting::default();
+        let mut waiting = Waiting { inode: inode(place), ..Waiting::default() };
         let pressure = WarningFile::pressure(&place.pressure, stall, window);
         self.add(&mut waiting, place, "memory.pressure", pressure);
         if let Some(directory) = &place.cgroup {
@@ -122,6 +128,11 @@ impl Warnings {
             Err(_) => {}
         }
     }
+}
+
+/// The inode of a cgroup's directory; `None` of the host, and of one that is gone.
+fn inode(place: &WarningPlace) -> Option<u64> {
+    fs::metadata(place.cgroup.as_ref()?).ok().map(|directory| directory.ino())
 }
 
 /// Hands on what a file warns of, until it ends.

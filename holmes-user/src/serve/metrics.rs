@@ -20,13 +20,15 @@ use super::families::{StreamFamilies, raise, register};
 use super::name_metrics::NameMetrics;
 use super::process_metrics::ProcessMetrics;
 use super::snapshot::{Counts, Snapshot, StreamTotals};
+use crate::rules::Decision;
 use crate::signals::Signal;
 
 /// Seconds from a trigger to its incident on disk, without the after-window: the budget is 3 s.
 const CAPTURE_BUCKETS: [f64; 10] = [0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0];
 
 /// Results of captures that are shown as 0 before the first.
-const CAPTURE_RESULTS: [&str; 3] = ["written", "failed", "dropped"];
+const CAPTURE_RESULTS: [&str; 8] =
+    ["rule", "manual", "oom", "closed", "budget", "pending_full", "written", "write_failed"];
 
 /// Causes of retirement that are shown as 0 before the first.
 const RETIRE_CAUSES: [&str; 3] = ["age", "bytes", "full_disk"];
@@ -333,7 +335,9 @@ impl Families {
             self.retired.with_label_values(&[cause]);
         }
         for signal in Signal::ALL {
-            self.decisions.with_label_values(&[signal.name(), "fire"]);
+            for decision in Decision::NAMES {
+                self.decisions.with_label_values(&[signal.name(), decision]);
+            }
         }
     }
 

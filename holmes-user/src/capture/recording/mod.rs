@@ -21,7 +21,7 @@ pub use reader::{Problem, ReadError, Reader, read_names};
 pub use writer::Writer;
 
 /// The version this program writes, and the only one it reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The longest line, in bytes. An image of a process with 65,530 mappings (the kernel's limit) and
 /// ordinary paths fits.

@@ -177,7 +177,7 @@ fn check_refused(bytes: &[u8], expect: &str) {
 
 #[test]
 fn what_is_no_recording_of_this_version_is_refused() {
-    let header = b"{\"holmes_recording\":1}\n";
+    let header = b"{\"holmes_recording\":2}\n";
     check_refused(b"", "line 1: this is not a recording");
     check_refused(b"\x7fELF\n", "line 1: this is not a recording");
     check_refused(&vec![b'x'; MAX_LINE_BYTES + 2], "line 1: this is not a recording");

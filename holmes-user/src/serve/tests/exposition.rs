@@ -48,7 +48,8 @@ fn known_error_counters_begin_at_zero() {
         "holmes_records_lost_total{cause=\"no_scratch\",stream=\"tasks\"}",
         "holmes_stack_errors_total{cause=\"kernel_stack_failed\"}",
         "holmes_drops_total{cause=\"cgroup_totals_full\"}",
-        "holmes_captures_total{result=\"failed\"}",
+        "holmes_captures_total{result=\"write_failed\"}",
+        "holmes_captures_total{result=\"oom\"}",
         "holmes_rule_decisions_total{decision=\"fire\",signal=\"memory\"}",
         "holmes_cgroup_mmap_bytes_total{cgroup=\"other\"}",
     ] {
