@@ -286,6 +286,9 @@ impl FlightRecorder {
         for (tgid, addresses) in &look.gone {
             self.window.pages_gone(*tgid, addresses);
         }
+        for (tgid, bytes) in &look.resident {
+            self.window.resident(*tgid, *bytes);
+        }
         let is_due = self.pending.iter().any(|pending| pending.target == look.target);
         if let Some(report) = look.report.filter(|_| is_due) {
             self.looks.insert(look.target, report);

@@ -221,9 +221,7 @@ impl Recorder {
         if self.flight.next_deadline().is_some_and(|deadline| deadline <= now) {
             // The counters must reach as far as the incident does.
             self.feed(Input::Counters(self.live.counters(now)));
-            for target in self.flight.looks_due(now) {
-                self.look(now, target);
-            }
+            self.look_where_due(now);
             self.feed(Input::Tick(now));
         }
     }
@@ -234,6 +232,7 @@ impl Recorder {
         let now = clock::monotonic();
         self.feed(Input::Counters(self.live.counters(now)));
         self.feed(Input::Clock { monotonic: now, unix_ns: clock::unix_ns() });
+        self.look_where_due(now);
         self.feed(Input::Tick(now));
         if !self.live.watched.take_remade().is_empty()
             && let TargetFilter::Cgroups(ids) = self.live.watched.filter()
@@ -267,6 +266,8 @@ impl Recorder {
         self.refresh_cgroups(now);
         self.sampled.update(self.live.cgroup_samples(now));
         let frame = self.reader.read(now, &|target| self.sampled.since_last(target));
+        // A frame lets time pass, too.
+        self.look_where_due(frame.time);
         self.feed(Input::Signals(frame));
     }
 
