@@ -68,11 +68,11 @@ pub const MAX_MAPPING_ENTRIES: u32 = 1 << 18;
 /// Processes whose mappings are known to the probes.
 pub const MAX_PROCESSES: u32 = 1 << 15;
 
-/// Page faults that one run of the fault probe stands for. The kernel's own work for such an event
-/// costs about a tenth of a fault, so not every fault can have one; a huge page is one fault for 2 MiB,
-/// so that it must not be many. A prime: a program that touches memory in a fixed pattern does not
-/// keep step with it.
-pub const FAULT_PERIOD: u64 = 5;
+/// Runs of the fault probe in a second on each CPU, about. The kernel's own work for one costs about a
+/// tenth of a fault, so not every fault can have one: it varies how many faults a run stands for so
+/// that it comes to this. Few faults are seen one by one, huge pages among them; many are not, and
+/// since it goes by the clock, no pattern of a program keeps step with it.
+pub const FAULT_FREQUENCY: u64 = 50_000;
 
 /// Bytes of memory that one fault sample stands for on average, unless the user says otherwise: what
 /// Go's own heap profile has.

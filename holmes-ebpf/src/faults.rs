@@ -1,7 +1,7 @@
 //! Resident memory: page faults, sampled by bytes, with the stack that touched the memory first.
 //!
 //! The event is the kernel's own software counter of successful faults, minor and major, on each
-//! CPU. One run stands for [`FAULT_PERIOD`] faults; of those, most only count towards the next
+//! CPU. It says how many faults a run stands for; of the runs, most only count towards the next
 //! sample. Huge pages are rare and large: each run that meets them is a sample.
 
 use aya_ebpf::{
@@ -13,7 +13,7 @@ use aya_ebpf::{
 use holmes_common::{
     counter::Stream,
     globals::NO_OFFSET,
-    limits::{FAULT_PERIOD, FAULT_REGION_BITS, MAX_REGIONS_LOOKED_UP},
+    limits::{FAULT_REGION_BITS, MAX_REGIONS_LOOKED_UP},
     record::{RecordKind, flag},
 };
 
@@ -49,11 +49,14 @@ pub fn fault(ctx: PerfEventContext) -> u32 {
     };
     // SAFETY: the entry is this CPU's, and this program does not interrupt itself.
     let state = unsafe { &mut *state };
+    // SAFETY: the context is valid while the program runs, and the verifier checks the offset.
+    let faults = unsafe { (*ctx.ctx).sample_period };
+    // Whether it was huge is not certain: where it was not, nothing is missing in this count.
+    state.left -= (faults * PAGE_BYTES) as i64;
     let huge = huge_gain();
     let weight = if let Some(pages) = huge {
         pages * PAGE_BYTES
     } else {
-        state.left -= (FAULT_PERIOD * PAGE_BYTES) as i64;
         if state.left > 0 {
             return 0;
         }
@@ -88,9 +91,10 @@ pub fn fault(ctx: PerfEventContext) -> u32 {
     0
 }
 
-/// Pages that the process has gained since its last run, if there are so many that one of them must
-/// have been huge. The kernel counts those at once. Of single pages there are a handful between two
-/// runs: half a huge page's worth would take fifty times as many, on each of the process's CPUs.
+/// Pages that the process has gained since its last run, if there are so many that one of them may
+/// have been huge: the kernel counts those at once. But it counts single pages in batches, of as many
+/// as twice its CPUs, and some come without a fault of the process. So user space looks whether the page
+/// is huge, and drops the sample otherwise.
 #[inline(always)]
 fn huge_gain() -> Option<u64> {
     let pages = anon_pages()?;
@@ -125,6 +129,13 @@ pub fn shrunk(tgid: u32, bytes: u64) {
     }
 }
 
+/// The process has ended: whoever has its number next begins anew.
+#[inline(always)]
+pub fn forget(tgid: u32) {
+    // Not known is not an error.
+    let _ = ANON_PAGES.remove(tgid);
+}
+
 /// The anonymous pages of the current process; `None` where they cannot be read.
 #[inline(always)]
 fn anon_pages() -> Option<u64> {
@@ -145,7 +156,9 @@ fn draw(state: &mut FaultState) {
     // What was used beyond the last distance belongs to this one.
     state.left += step as i64;
     if state.left <= 0 {
-        state.left = step as i64;
+        // One run stood for more than that: its sample is heavier.
+        state.step = step.wrapping_sub(state.left as u64);
+        state.left = 1;
     }
 }
 

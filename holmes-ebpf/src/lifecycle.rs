@@ -9,7 +9,7 @@ use holmes_common::{
 };
 
 use crate::{
-    allocations,
+    allocations, faults,
     filter::{Subject, current_word, pointer, subject},
     globals::OFFSETS,
     maps::{PROCESSES, Slot},
@@ -49,7 +49,12 @@ pub fn sched_process_exit(ctx: RawTracePointContext) -> u32 {
     memory::forget_current();
     allocations::forget_current();
     debug!(&ctx, "exit: thread {} of pid {}", subject.tid, subject.tgid);
-    let flags = if is_last_thread() { flag::LAST_THREAD } else { 0 };
+    let flags = if is_last_thread() {
+        faults::forget(subject.tgid);
+        flag::LAST_THREAD
+    } else {
+        0
+    };
     send(&subject, Slot::Exit, RecordKind::Exit, flags);
     0
 }

@@ -14,6 +14,7 @@ mod memory;
 mod metrics;
 mod processes;
 mod reload;
+mod resident;
 #[cfg(target_arch = "x86_64")]
 mod runtimes;
 mod shares;

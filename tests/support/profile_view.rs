@@ -95,6 +95,23 @@ impl ProfileView {
         })
     }
 
+    /// [`ProfileView::cumulative`] of the samples that have this label.
+    ///
+    /// # Errors
+    /// As [`ProfileView::total`].
+    pub fn labelled(
+        &self,
+        sample_type: &str,
+        name: &str,
+        (key, value): (&str, &str),
+    ) -> anyhow::Result<i64> {
+        self.sum(sample_type, |sample| {
+            let mut labels = sample.label.iter();
+            labels.any(|label| self.text(label.key) == key && self.text(label.str) == value)
+                && self.functions(sample).iter().any(|function| function.contains(name))
+        })
+    }
+
     /// The sum over the stacks that have a function for each of `names` in that order, the outermost
     /// first.
     ///

@@ -193,6 +193,14 @@ impl Workload {
     /// # Errors
     /// There is no Python.
     pub fn python_spin() -> anyhow::Result<Self> {
+        Self::python("spin.py")
+    }
+
+    /// Another file of `tests/workloads` under that interpreter.
+    ///
+    /// # Errors
+    /// As [`Workload::python_spin`].
+    pub fn python(file: &str) -> anyhow::Result<Self> {
         let output = Command::new("python3")
             .args(["-c", "import os, sys; print(os.path.realpath(sys.executable))"])
             .stdin(Stdio::null())
@@ -201,7 +209,7 @@ impl Workload {
         anyhow::ensure!(output.status.success(), "python3 does not run: {output:?}");
         let program = PathBuf::from(String::from_utf8(output.stdout)?.trim());
         let mut workload = Self::new(program, "_PyEval_EvalFrameDefault", "_PyEval");
-        workload.arguments = vec!["-u".into(), source("spin.py").into()];
+        workload.arguments = vec!["-u".into(), source(file).into()];
         Ok(workload)
     }
 
@@ -235,10 +243,41 @@ impl Workload {
     /// # Errors
     /// There is no Java development kit.
     pub fn java_spin() -> anyhow::Result<Self> {
-        let java = Path::new("/usr/bin/java").canonicalize().context("is a JDK installed?")?;
+        let java = java()?;
         let mut workload = Self::new(java, "spinHere", "work");
         workload.arguments = vec!["-XX:+PreserveFramePointer".into(), source("Spin.java").into()];
         Ok(workload)
+    }
+
+    /// `tests/workloads/Resident.java`, with a collector that gives memory back when it is asked to
+    /// collect.
+    ///
+    /// # Errors
+    /// As [`Workload::java_spin`].
+    pub fn java_resident() -> anyhow::Result<Self> {
+        let mut workload = Self::new(java()?, "", "");
+        let options = ["-XX:+PreserveFramePointer", "-XX:+UseG1GC", "-Xms64m", "-Xmx3g"];
+        workload.arguments = options.map(OsString::from).into();
+        // No more may stay free after a collection.
+        workload
+            .arguments
+            .extend(["-XX:MinHeapFreeRatio=1".into(), "-XX:MaxHeapFreeRatio=5".into()]);
+        workload.arguments.push(source("Resident.java").into());
+        Ok(workload)
+    }
+
+    /// `tests/workloads/resident.go`.
+    ///
+    /// # Errors
+    /// Go is missing or refuses.
+    pub fn go_resident() -> anyhow::Result<Self> {
+        let source = source("resident.go");
+        let program = built("resident-go", &[&source], |out| {
+            let mut go = Command::new("go");
+            go.args(["build", "-o"]).args([out, &source]).env("GOFLAGS", "-mod=mod");
+            go
+        })?;
+        Ok(Self::new(program, "", ""))
     }
 
     fn new(program: PathBuf, spins_in: &'static str, rests_in: &'static str) -> Self {
@@ -251,6 +290,10 @@ impl Workload {
         command.args(&self.arguments).stdin(Stdio::piped());
         command
     }
+}
+
+fn java() -> anyhow::Result<PathBuf> {
+    Path::new("/usr/bin/java").canonicalize().context("is a JDK installed?")
 }
 
 fn source(name: &str) -> PathBuf {
@@ -292,103 +335,5 @@ fn built(
     Ok(program)
 }
 
-/// The workloads do what the tests rely on.
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-    use crate::program::Program;
-    use crate::transcript::eventually;
-
-    /// CPU time of a process so far, in clock ticks.
-    fn ticks(program: &Program) -> anyhow::Result<u64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", program.pid()))?;
-        let (_, after) = stat.rsplit_once(") ").context("a stat without a name")?;
-        // utime and stime: fields 14 and 15, where the state behind the name is field 3.
-        let fields = after.split(' ').skip(11).take(2);
-        Ok(fields.filter_map(|field| field.parse::<u64>().ok()).sum())
-    }
-
-    /// What the live tests watch is there before they begin: `cargo xtask vm` calls this on the host,
-    /// because compilers are slow on an emulated CPU.
-    #[test]
-    fn every_workload_builds() -> anyhow::Result<()> {
-        let plain =
-            ["allocations", "churn", "leak", "memory", "shares", "spin", "stacks", "threads"];
-        for name in plain {
-            assert!(Workload::c(name)?.program.is_file());
-        }
-        assert!(Workload::bare_c("allocator")?.program.is_file());
-        assert!(Workload::cpp("allocations")?.program.is_file());
-        assert!(Workload::rust_spin()?.program.is_file());
-        assert!(Workload::go_spin()?.program.is_file());
-        Workload::python_spin()?;
-        Ok(())
-    }
-
-    #[test]
-    fn each_language_spins_when_told_and_only_then() -> anyhow::Result<()> {
-        let _machine = crate::machine::alone();
-        let spinners = [
-            Workload::c("spin")?,
-            Workload::rust_spin()?,
-            Workload::go_spin()?,
-            Workload::python_spin()?,
-        ];
-        for workload in spinners {
-            let mut program = Program::start(&workload, None)?;
-            // Its own pace on a busy machine is unknown; that it goes on without end is not.
-            let before = ticks(&program)?;
-            program.ask("spin", "spinning")?;
-            let spent = || ticks(&program).ok().filter(|&now| now > before + 30);
-            eventually("0.3 s of CPU time", spent).with_context(|| format!("{workload:?}"))?;
-            program.ask("rest", "resting")?;
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn the_shares_are_seventy_twenty_ten() -> anyhow::Result<()> {
-        let _machine = crate::machine::alone();
-        let mut program = Program::start(&Workload::c("shares")?, None)?;
-        // A hundred times the longest slice.
-        eventually("5 s of CPU time", || ticks(&program).ok().filter(|&now| now > 500))?;
-        let line = program.ask("report", "shares ")?;
-        let shares = line.split(' ').skip(1).filter_map(|part| part.split_once('='));
-        let percents: Vec<f64> = shares.filter_map(|(_, percent)| percent.parse().ok()).collect();
-        assert_eq!(percents.len(), 3, "{line}");
-        for (got, wanted) in percents.iter().zip([70.0, 20.0, 10.0]) {
-            assert!((got - wanted).abs() < 1.0, "{line}");
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn a_thousand_threads_live_until_they_are_released() -> anyhow::Result<()> {
-        let mut program = Program::start(&Workload::c("threads")?, None)?;
-        let tasks = format!("/proc/{}/task", program.pid());
-        let count = || fs::read_dir(&tasks).map(|entries| entries.count()).unwrap_or(0);
-        program.ask("create 1000", "created 1000")?;
-        assert_eq!(count(), 1001);
-        program.ask("release", "released")?;
-        eventually("one thread is left", || (count() == 1).then_some(()))
-    }
-
-    #[test]
-    fn the_memory_script_is_the_same_every_time() -> anyhow::Result<()> {
-        let mut program = Program::start(&Workload::c("memory")?, None)?;
-        let first = program.ask("script", "asked ")?;
-        assert!(first.contains("failed=7 surprises=0"), "{first}");
-        assert_eq!(program.ask("script", "asked ")?, first);
-        assert!(program.ask("touch 8", "asked ")?.contains("mmap_bytes=8388608"));
-        Ok(())
-    }
-
-    #[test]
-    fn churn_ends_every_process_it_starts() -> anyhow::Result<()> {
-        let mut program = Program::start(&Workload::c("churn")?, None)?;
-        program.ask("churn 20 1", "churned 20")?;
-        Ok(())
-    }
-}
+mod tests;

@@ -78,6 +78,10 @@ pub struct MemoryLook {
     pub target: Target,
     /// Pages that samples had found in use and that are not in memory any more, by process.
     pub gone: Vec<(u32, Vec<u64>)>,
+    /// Bytes resident of processes that have such pages: anonymous ones, and those of files and of
+    /// shared memory.
+    #[serde(default)]
+    pub resident: Vec<(u32, [u64; 2])>,
     /// Where its memory is, if anybody asked.
     pub report: Option<MemoryReport>,
     /// What the kernel's log said of victims.

@@ -289,11 +289,14 @@ impl FlightRecorder {
     }
 
     fn looked(&mut self, look: MemoryLook) {
-        let MemoryLook { time: _, target, gone, report, kills } = look;
+        let MemoryLook { time: _, target, gone, resident, report, kills } = look;
         for (tgid, addresses) in &gone {
             self.window.pages_gone(*tgid, addresses);
         }
         self.told_of(&kills);
+        for (tgid, bytes) in &resident {
+            self.window.resident(*tgid, *bytes);
+        }
         if report.is_none() {
             return;
         }

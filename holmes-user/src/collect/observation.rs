@@ -165,7 +165,7 @@ pub enum What {
     Fault {
         /// The address touched.
         address: u64,
-        /// Bytes of memory that it stands for.
+        /// Bytes of memory that it stands for; none if the page turned out to be none of the process's.
         bytes: u64,
         /// What kind of memory it is.
         #[serde(default)]

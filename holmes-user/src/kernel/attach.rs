@@ -9,7 +9,7 @@ use aya::programs::perf_event::{
 };
 use aya::programs::{PerfEvent, Program, ProgramError, RawTracePoint, TracePoint};
 use aya::util::online_cpus;
-use holmes_common::limits::FAULT_PERIOD;
+use holmes_common::limits::FAULT_FREQUENCY;
 use tracing::{debug, warn};
 
 use super::probes::{ProbeState, ProbeStatus, SampleEvent, Sampling};
@@ -228,10 +228,11 @@ fn faults(ebpf: &mut Ebpf) -> Result<String, String> {
         program.try_into().map_err(|error: ProgramError| chain(&error))?;
     program.load().map_err(|error| chain(&error))?;
     let cpus = online_cpus().map_err(|(path, error)| format!("{path}: {error}"))?;
+    let frequency = FAULT_FREQUENCY.min(max_frequency().unwrap_or(FAULT_FREQUENCY));
     let mut unseen = BTreeMap::new();
     for event in [SoftwareEvent::PageFaultsMin, SoftwareEvent::PageFaultsMaj] {
         let event = PerfEventConfig::Software(event);
-        unseen.extend(on_each(program, &cpus, event, SamplePolicy::Period(FAULT_PERIOD)));
+        unseen.extend(on_each(program, &cpus, event, SamplePolicy::Frequency(frequency)));
     }
     match unseen.first_key_value() {
         Some((_, error)) if unseen.len() == cpus.len() => return Err(chain(error)),
@@ -239,6 +240,12 @@ fn faults(ebpf: &mut Ebpf) -> Result<String, String> {
         None => {}
     }
     Ok(format!("on {} CPUs", cpus.len() - unseen.len()))
+}
+
+/// The highest frequency that the kernel lets an event ask for.
+fn max_frequency() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/perf_event_max_sample_rate").ok()?;
+    text.trim().parse().ok().filter(|rate| *rate > 0)
 }
 
 /// Attaches to one event of each of these CPUs. Returns those where that failed, and why.

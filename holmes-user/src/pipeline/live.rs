@@ -158,6 +158,11 @@ impl Live {
         absent.collect()
     }
 
+    /// Bytes resident of these processes: anonymous ones, and those of files and of shared memory.
+    pub(super) fn resident_bytes(&self, tgids: impl Iterator<Item = u32>) -> Vec<(u32, [u64; 2])> {
+        tgids.filter_map(|tgid| Some((tgid, self.attributor.resident_bytes(tgid)?))).collect()
+    }
+
     /// What is counted of the unwinder's tables.
     pub(super) fn unwind_stats(&self) -> UnwindStats {
         self.unwinder.stats()

@@ -31,8 +31,16 @@ impl Attributor {
     /// soon after the fact, and in the order of the facts.
     pub fn attribute(&mut self, mut observation: Observation) -> Attributed {
         match &mut observation.what {
-            What::Fault { address, memory: memory @ Memory::Unknown, .. } => {
-                *memory = self.pagemaps.memory(observation.tgid, *address);
+            What::Fault { address, memory, bytes } => {
+                let looked = match memory {
+                    Memory::AnonymousHuge => self.pagemaps.huge_memory(observation.tgid, *address),
+                    _ => self.pagemaps.memory(observation.tgid, *address),
+                };
+                match looked {
+                    Some(Memory::Unknown) => {}
+                    Some(found) => *memory = found,
+                    None => *bytes = 0,
+                }
             }
             What::Exec => self.pagemaps.forget(observation.tgid),
             What::Exit if observation.tid == observation.tgid => {
@@ -50,6 +58,12 @@ impl Attributor {
     /// asked any more.
     pub fn absent_pages(&mut self, tgid: u32, addresses: &[u64]) -> Option<Vec<u64>> {
         self.pagemaps.absent(tgid, addresses)
+    }
+
+    /// Bytes resident of a process: anonymous ones, and those of files and of shared memory. `None` if it
+    /// has none: it has ended.
+    pub fn resident_bytes(&self, tgid: u32) -> Option<[u64; 2]> {
+        self.pagemaps.resident(tgid)
     }
 
     /// What a process has mapped that is expected to be observed.

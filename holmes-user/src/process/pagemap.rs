@@ -1,12 +1,14 @@
 //! Which pages of a process are in memory, and of what kind: `/proc/PID/pagemap`.
 //!
 //! Format: <https://docs.kernel.org/admin-guide/mm/pagemap.html>: a word of 64 bits for each page of
-//! the address space.
+//! the address space. Kernels from 6.7 on also say of a page whether it is huge, or the one of zeroes
+//! (`PAGEMAP_SCAN`).
 //!
 //! Must not: keep more files open than a constant allows, or ask for page frames.
 
 use std::collections::VecDeque;
 use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -31,6 +33,42 @@ const PRESENT: u64 = 1 << 63;
 /// It is a file's, or of shared memory.
 const FILE_OR_SHARED: u64 = 1 << 61;
 
+/// Pages of a huge page.
+const HUGE_PAGES: u64 = 512;
+
+/// `PAGEMAP_SCAN`: `_IOWR('f', 16, struct pm_scan_arg)`, and its `PAGE_IS_PFNZERO` and `PAGE_IS_HUGE`
+/// (`include/uapi/linux/fs.h`).
+const SCAN: libc::Ioctl = 0xc060_6610_u32 as libc::Ioctl;
+const SCAN_ZEROES: u64 = 1 << 5;
+const SCAN_HUGE: u64 = 1 << 6;
+
+/// `struct pm_scan_arg`.
+#[repr(C)]
+#[derive(Default)]
+struct Scan {
+    size: u64,
+    flags: u64,
+    start: u64,
+    end: u64,
+    walk_end: u64,
+    regions: u64,
+    regions_len: u64,
+    max_pages: u64,
+    inverted: u64,
+    all_of: u64,
+    any_of: u64,
+    wanted: u64,
+}
+
+/// `struct page_region`.
+#[repr(C)]
+#[derive(Default)]
+struct Region {
+    start: u64,
+    end: u64,
+    categories: u64,
+}
+
 /// The page maps of the processes asked about last.
 #[derive(Debug)]
 pub(super) struct Pagemaps {
@@ -44,17 +82,34 @@ impl Pagemaps {
         Self { proc_root: proc_root.to_owned(), open: VecDeque::new() }
     }
 
-    /// What kind of memory is at an address; unknown if it is no longer there.
-    pub(super) fn memory(&mut self, tgid: u32, address: u64) -> Memory {
+    /// What kind of memory is at an address; unknown if it is no longer there. `None` if there is none:
+    /// who only reads what nobody has written to is shown a page of zeroes that all share.
+    pub(super) fn memory(&mut self, tgid: u32, address: u64) -> Option<Memory> {
+        let Some(file) = self.file(tgid) else { return Some(Memory::Unknown) };
         let mut entry = [0; ENTRY_BYTES as usize];
-        let read = self.file(tgid).is_some_and(|file| {
-            file.read_exact_at(&mut entry, (address >> PAGE_SHIFT) * ENTRY_BYTES).is_ok()
-        });
+        let read = file.read_exact_at(&mut entry, (address >> PAGE_SHIFT) * ENTRY_BYTES).is_ok();
         match u64::from_ne_bytes(entry) {
-            entry if !read || entry & PRESENT == 0 => Memory::Unknown,
-            entry if entry & FILE_OR_SHARED != 0 => Memory::File,
-            _ => Memory::Anonymous,
+            entry if !read || entry & PRESENT == 0 => Some(Memory::Unknown),
+            entry if entry & FILE_OR_SHARED != 0 => Some(Memory::File),
+            _ if scanned(file, address).is_some_and(|it| it & SCAN_ZEROES != 0) => None,
+            _ => Some(Memory::Anonymous),
         }
+    }
+
+    /// The kind of memory at an address that may be in a huge page; `None` if it is not.
+    pub(super) fn huge_memory(&mut self, tgid: u32, address: u64) -> Option<Memory> {
+        let Some(file) = self.file(tgid) else { return Some(Memory::Unknown) };
+        if let Some(categories) = scanned(file, address) {
+            let huge = categories & SCAN_HUGE != 0 && categories & SCAN_ZEROES == 0;
+            return huge.then_some(Memory::AnonymousHuge);
+        }
+        // Older kernels: all its pages are there.
+        let mut entries = vec![0; (HUGE_PAGES * ENTRY_BYTES) as usize];
+        let first = (address >> PAGE_SHIFT) / HUGE_PAGES * HUGE_PAGES;
+        let read = file.read_exact_at(&mut entries, first * ENTRY_BYTES).is_ok();
+        let present =
+            |entry: &[u8; ENTRY_BYTES as usize]| u64::from_ne_bytes(*entry) & PRESENT != 0;
+        (read && entries.as_chunks().0.iter().all(present)).then_some(Memory::AnonymousHuge)
     }
 
     /// Those of a process's pages, by address in order, that are not in memory. `None` if it cannot be
@@ -87,6 +142,16 @@ impl Pagemaps {
         Some(absent)
     }
 
+    /// Bytes resident: anonymous ones, and those of files and of shared memory (`statm`, in proc(5)).
+    /// `None` if there are none.
+    pub(super) fn resident(&self, tgid: u32) -> Option<[u64; 2]> {
+        let statm = self.proc_root.join(tgid.to_string()).join("statm");
+        let text = std::fs::read_to_string(statm).ok()?;
+        let mut pages = text.split(' ').skip(1).map(|word| word.parse::<u64>().ok());
+        let (all, of_files) = (pages.next()??, pages.next()??);
+        (all > 0).then_some([all.saturating_sub(of_files) << PAGE_SHIFT, of_files << PAGE_SHIFT])
+    }
+
     /// The process has another address space now, or none.
     pub(super) fn forget(&mut self, tgid: u32) {
         self.open.retain(|(known, _)| *known != tgid);
@@ -104,6 +169,29 @@ impl Pagemaps {
         self.open.push_back((tgid, file));
         self.open.back().map(|(_, file)| file)
     }
+}
+
+/// What `PAGEMAP_SCAN` says of the page at an address; `None` where the kernel has no such call, or no
+/// page is there.
+fn scanned(file: &File, address: u64) -> Option<u64> {
+    let start = address >> PAGE_SHIFT << PAGE_SHIFT;
+    let mut region = Region::default();
+    let mut scan = Scan {
+        size: size_of::<Scan>() as u64,
+        start,
+        end: start.checked_add(1 << PAGE_SHIFT)?,
+        regions: (&raw mut region) as u64,
+        regions_len: 1,
+        wanted: SCAN_ZEROES | SCAN_HUGE,
+        // Nothing is asked of a page but that it is one of these: a region is all that there is room
+        // for.
+        ..Scan::default()
+    };
+    // SAFETY: the kernel reads and writes `scan`, and writes at most one region; both live through the
+    // call.
+    let found = unsafe { libc::ioctl(file.as_raw_fd(), SCAN, &raw mut scan) };
+    // A page that is in no category asked for makes no region.
+    (found >= 0).then_some(if found == 0 { 0 } else { region.categories })
 }
 
 #[cfg(test)]
@@ -131,8 +219,14 @@ mod tests {
         }
         let mut maps = Pagemaps::new(Path::new("/proc"));
         let own = std::process::id();
-        assert_eq!(maps.memory(own, address(700)), Memory::Anonymous);
-        assert_eq!(maps.memory(own, address(699)), Memory::Unknown);
+        assert_eq!(maps.memory(own, address(700)), Some(Memory::Anonymous));
+        assert_eq!(maps.memory(own, address(699)), Some(Memory::Unknown));
+        assert_eq!(maps.huge_memory(own, address(700)), None);
+        // SAFETY: inside the mapping.
+        assert_eq!(unsafe { (address(699) as *const u8).read_volatile() }, 0);
+        let zeroes = maps.memory(own, address(699));
+        // Kernels before 6.7 do not tell.
+        assert!(zeroes.is_none() || zeroes == Some(Memory::Anonymous), "{zeroes:?}");
         let asked: Vec<u64> = [0, 1, 2, 700, 701, PAGES - 1].map(address).into();
         assert_eq!(maps.absent(own, &asked), Some([2, 701].map(address).into()));
         // SAFETY: the mapping from above.

@@ -247,6 +247,14 @@ impl Window {
         self.release(unused);
     }
 
+    /// So many bytes of a process are resident, anonymous ones, and those of files and shared memory: it
+    /// has no more in use.
+    pub fn resident(&mut self, tgid: u32, bytes: [u64; 2]) {
+        let mut unused = Unused::new();
+        self.residents.fit(tgid, bytes, &mut unused);
+        self.release(unused);
+    }
+
     fn hold(&mut self, site: &Site) {
         self.owners.hold(&site.owner);
         self.stacks.hold(&site.stack);

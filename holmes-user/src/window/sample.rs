@@ -39,6 +39,7 @@ pub(super) fn sample(what: What, sample_period_ns: u64) -> Option<(ProfileKind, 
         }
         // What of it is still in use is not known until the profile is cut: the residency ledger adds
         // it then.
+        What::Fault { bytes: 0, .. } => None,
         What::Fault { bytes, memory, .. } => {
             Some((ProfileKind::Memory, [pages(bytes, memory), saturate(bytes)]))
         }

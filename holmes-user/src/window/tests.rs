@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::testing::{PERIOD_NS, Process};
 use super::*;
-use crate::collect::{Nanos, What};
+use crate::collect::{Memory, Nanos, What};
 use crate::settings::WindowSettings;
 
 fn window(span_seconds: u64, max_bytes: usize, max_stacks: usize) -> Window {
@@ -216,9 +216,21 @@ fn the_order_does_not_depend_on_hash_seeds_or_on_arrival() {
     assert_eq!(all_stacks(&forward), all_stacks(&backward));
 }
 
+/// Something about the memory of a process, by a number.
+fn memory_event(number: u32, stack: u64) -> What {
+    let start = (stack % 64) << 14;
+    let memory = [Memory::Unknown, Memory::Anonymous, Memory::File][stack as usize % 3];
+    match number {
+        0..=3 => What::Fault { address: start, bytes: 1 + (stack >> 40), memory },
+        4 => What::Released { start, bytes: stack >> 30 },
+        5 => What::Moved { from: start, to: (stack >> 8) % (1 << 20), bytes: stack >> 44 },
+        _ => What::NewProcess { tgid: (stack >> 20) as u32 % 20 },
+    }
+}
+
 /// What a step of the flood does: at which time, which process, with how deep a stack.
 fn flood() -> impl Strategy<Value = Vec<(u64, u32, u64, usize, u32)>> {
-    let step = (0..8_000_u64, 0..20_u32, any::<u64>(), 0..130_usize, 0..8_u32);
+    let step = (0..8_000_u64, 0..20_u32, any::<u64>(), 0..130_usize, 0..16_u32);
     prop::collection::vec(step, 1..400)
 }
 
@@ -234,15 +246,22 @@ proptest! {
         let mut given = PerKind::default();
         for (at, (jitter, tgid, stack, depth, what)) in (0_u64..).zip(steps) {
             let process = Process::new(tgid, if tgid % 2 == 0 { "/app" } else { "/other" });
+            let number = stack;
             let stack: Vec<u64> = (0..depth as u64).map(|frame| stack.wrapping_mul(frame)).collect();
             let what = match what {
                 0..=3 => What::CpuSample,
                 4 => What::Mmap { bytes: stack.len() as u64, calls: 1 },
                 5 => What::NewThread { tid: 100 + tgid * 8 + depth as u32 % 8 },
                 6 => What::Exit,
-                _ => What::Exec,
+                7 => What::Exec,
+                more => memory_event(more - 8, number),
             };
+            if number % 64 == 0 {
+                window.pages_gone(tgid, &[number % (1 << 20)]);
+                window.resident(tgid, [number >> 44, number >> 50]);
+            }
             match what {
+                What::Fault { .. } => given.memory += 1,
                 What::CpuSample => given.cpu += 1,
                 What::Mmap { .. } => given.mmap += 1,
                 What::NewThread { .. } => given.threads += 1,
@@ -255,7 +274,7 @@ proptest! {
         }
         let stats = window.stats();
         let SpanTally { held, evicted, stacks_full, late } = stats.observations;
-        for kind in [ProfileKind::Cpu, ProfileKind::Mmap, ProfileKind::Threads] {
+        for kind in ProfileKind::ALL {
             let counted = held.of(kind) + evicted.of(kind) + stacks_full.of(kind) + late.of(kind);
             prop_assert_eq!(counted, given.of(kind), "{:?}", stats);
         }
@@ -277,7 +296,7 @@ proptest! {
 
     #[test]
     fn a_base_is_never_more_than_the_whole(
-        steps in prop::collection::vec((0..10_000_u64, 0..3_u32, 0..4_u64, 0..4_u32), 1..200),
+        steps in prop::collection::vec((0..10_000_u64, 0..3_u32, 0..4_u64, 0..8_u32), 1..200),
         onset in 0..12_u64,
     ) {
         let mut window = roomy();
@@ -289,20 +308,25 @@ proptest! {
                 0 => What::CpuSample,
                 1 => What::Mmap { bytes: 1 + stack, calls: 1 },
                 2 => What::NewThread { tid },
-                _ => What::Exit,
+                3 => What::Exit,
+                4 | 5 => {
+                    What::Fault { address: (stack + ms % 4) << 12, bytes: 1 + ms, memory: Memory::File }
+                }
+                6 => What::Released { start: stack << 12, bytes: 4096 },
+                _ => What::NewProcess { tgid: (tgid + 1) % 3 },
             };
             window.observe(Process::new(tgid, "/app").does(tid, ms, &[stack], what));
         }
         let (from, to) = seconds(2, 9);
-        for kind in [ProfileKind::Cpu, ProfileKind::Mmap, ProfileKind::Threads] {
+        for kind in ProfileKind::ALL {
             let whole = window.cut(kind, &all, from, to);
             let base = window.cut_base(kind, &all, from, Nanos::from_secs(onset.clamp(2, 9)), to);
             for sample in &base.samples {
                 let same = whole.samples.iter().find(|it| {
-                    it.owner == sample.owner && it.stack == sample.stack
+                    (&it.owner, &it.stack, it.memory) == (&sample.owner, &sample.stack, sample.memory)
                 });
                 let values = same.map_or(Values::default(), |same| same.values);
-                prop_assert!(sample.values[0] <= values[0] && sample.values[1] <= values[1]);
+                prop_assert!(sample.values.iter().zip(values).all(|(base, whole)| *base <= whole));
             }
         }
     }

@@ -31,10 +31,10 @@ impl Recorder {
     fn look(&mut self, wanted: LookWanted) {
         let LookWanted { target, residency, victims } = wanted;
         let time = clock::monotonic();
-        let gone = if residency { self.absent(&target, usize::MAX) } else { Vec::new() };
+        let (gone, resident) = if residency { self.absent(&target, MAX_LOOKED_AT_ONCE) } else { Default::default() };
         let report = residency.then(|| self.reader.memory_report(&target));
         let kills = victims.iter().filter_map(|pid| self.kernel_log.kill_of(*pid)).collect();
-        self.feed(Input::Memory(MemoryLook { time, target, gone, report, kills }));
+        self.feed(Input::Memory(MemoryLook { time, target, gone, resident, report, kills }));
     }
 
     /// Looks at the pages of the target that is nearest to its limit.
@@ -46,9 +46,9 @@ impl Recorder {
             .max_by(|one, other| one.value.total_cmp(&other.value));
         if let Some(near) = near {
             let target = near.target.clone();
-            let gone = self.absent(&target, MAX_LOOKED_AT);
+            let (gone, resident) = self.absent(&target, MAX_LOOKED_AT);
             let (time, report, kills) = (frame.time, None, Vec::new());
-            self.feed(Input::Memory(MemoryLook { time, target, gone, report, kills }));
+            self.feed(Input::Memory(MemoryLook { time, target, gone, resident, report, kills }));
         }
     }
 

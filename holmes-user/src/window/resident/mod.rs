@@ -3,16 +3,31 @@
 //!
 //! A page is in use from its fault until its process gives it back, executes another program or ends,
 //! or until somebody has looked and it was not there. Each stands for the memory that its sample
-//! stands for. Where a process has more pages than are kept, every second one goes, and its neighbour
-//! stands for both: sums stay, resolution is lost. What a child has from its parent counts under the
-//! process that touched it.
+//! stands for. Where a process has more pages than are kept, half of them go, drawn by lot, and the
+//! others stand for them; of those that it touches from then on, too. Sums stay, resolution is lost.
+//!
+//! Processes that came of one another by fork are a family: a page that several of them have counts
+//! once, under the process that touched it. A family is thinned together, and by the same lots, so that
+//! what is shared stays the same pages.
+//!
+//! Some faults bring no memory: a page may be shared until it is written to, or be made to fault so that
+//! the kernel sees who uses it. A process never has more in use than the kernel says is resident.
 //!
 //! Must not: look at a process (whoever does hands in what is gone), or count faults (the buckets do).
 
+mod family;
+mod fit;
+mod page;
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::mem::size_of;
 
 use rustc_hash::FxHashMap;
+
+use page::Page;
 
 use super::intern::table_bytes;
 use super::sites::{Site, Sites, Unused};
@@ -21,7 +36,7 @@ use crate::collect::{Memory, Nanos};
 /// Pages kept of one process: 32 GiB of touched memory at the usual interval.
 const MAX_PAGES_OF_PROCESS: usize = 65_536;
 
-/// Pages kept in all; 24 MiB at the most.
+/// Pages kept in all; 28 MiB at the most.
 const MAX_PAGES: usize = 262_144;
 
 /// Processes with pages: as many as `process` remembers.
@@ -49,32 +64,32 @@ pub struct ResidentStats {
     pub processes: usize,
     /// Samples that are not followed, because the ledger was full: missing in "in use".
     pub untracked: u64,
-    /// How often every second page of a process was let go.
+    /// How often half the pages of a process were let go.
     pub thinned: u64,
     /// Forks whose child's pages are not followed, because the ledger was too full.
     pub unfollowed_forks: u64,
-}
-
-/// A page that a sampled fault put in place.
-#[derive(Clone, Debug)]
-struct Page {
-    touched: Nanos,
-    site: Site,
-    /// Bytes that it stands for.
-    bytes: u64,
-    memory: Memory,
-    /// It was the parent's, and is shared with it until one of them writes to it.
-    inherited: bool,
 }
 
 /// The pages of one process.
 #[derive(Debug, Default)]
 struct Process {
     pages: BTreeMap<u64, Page>,
-    /// Its parent, when it was forked, and whether the pages from then have been noted.
-    parent: Option<(u32, Nanos, bool)>,
+    /// The same of all that came of one another by fork.
+    family: u64,
+    /// What its pages' `level` is, and that of those it touches.
+    level: u8,
+    /// When it was last forked, as parent or as child: what it had then it may have copied since.
+    forked: Option<Nanos>,
+    /// Its parent and when it was forked, as long as the pages from then have not been noted.
+    heir_of: Option<(u32, Nanos)>,
+    /// Its children for which that holds.
+    heirs: Vec<u32>,
     ended: Option<Nanos>,
 }
+
+/// Bytes of a process beside its pages: its entry in a table that doubles, that of a fork, that of an end.
+const PROCESS_BYTES: usize =
+    4 * (size_of::<(u32, Process)>() + 1) + 4 * size_of::<(Nanos, u32)>() + size_of::<u32>();
 
 /// A page in use.
 pub(super) struct InUse<'a> {
@@ -87,6 +102,8 @@ pub(super) struct InUse<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Residents {
     processes: FxHashMap<u32, Process>,
+    /// Families so far.
+    families: u64,
     pages: usize,
     sites: Sites,
     /// Ended lately, oldest first.
@@ -129,13 +146,23 @@ impl Residents {
             self.stats.untracked += 1;
             return false;
         }
-        let site_is_new = self.sites.add(&site);
-        let process = self.processes.entry(tgid).or_default();
-        let page = Page { touched, site, bytes, memory, inherited: false };
-        match process.pages.insert(address & !PAGE_MASK, page) {
-            // It was given back meanwhile, and nobody noticed.
-            Some(before) => self.sites.remove(before.site, unused),
-            None => self.pages += 1,
+        let address = address & !PAGE_MASK;
+        let process = self.processes.entry(tgid).or_insert_with(|| {
+            self.families += 1;
+            Process { family: self.families, ..Process::default() }
+        });
+        let before = process.pages.remove_entry(&address);
+        let mut page = Page { touched, touched_at: address, site, bytes, memory, level: 0 };
+        let mut site_is_new = false;
+        if page.rise(process.level) {
+            site_is_new = self.sites.add(&page.site);
+            self.pages += 1;
+            process.pages.insert(address, page);
+        }
+        if let Some(before) = before {
+            // It was given back meanwhile, and nobody noticed; or it was shared, and this is a copy.
+            self.pages -= 1;
+            self.lose(tgid, vec![before], unused);
         }
         site_is_new
     }
@@ -149,47 +176,55 @@ impl Residents {
         if of_process >= MAX_PAGES_OF_PROCESS {
             self.thin(tgid, unused);
         }
-        let full = |this: &Self| {
-            let kept = this.sites.kept_bytes() + this.sites.added_bytes(site);
-            this.pages >= MAX_PAGES || kept + (this.pages + 1) * PAGE_BYTES > this.max_bytes
-        };
-        if full(self) {
+        if self.is_full(1, self.sites.added_bytes(site)) {
             // By number among equals: a replay must not depend on the order of a hash table.
             let largest = self.processes.iter().max_by_key(|(tgid, it)| (it.pages.len(), **tgid));
             if let Some(largest) = largest.map(|(tgid, _)| *tgid) {
                 self.thin(largest, unused);
             }
         }
-        !full(self)
+        !self.is_full(1, self.sites.added_bytes(site))
     }
 
-    /// Lets every second page of a process go; the one before it stands for both. A page's neighbours
-    /// were mostly touched by the same stack, and where not, chance is fair.
+    /// Whether so many pages more, and so many bytes of sites, are too much. What they may be the first
+    /// of is in it, too.
+    fn is_full(&self, pages: usize, site_bytes: usize) -> bool {
+        let processes = (self.processes.len() + self.ended.len() + 1) * PROCESS_BYTES;
+        let bytes = self.sites.kept_bytes() + site_bytes + (self.pages + pages) * PAGE_BYTES;
+        self.pages + pages > MAX_PAGES || processes + bytes > self.max_bytes
+    }
+
+    /// Lets half of a process's pages go, and of its family's.
     fn thin(&mut self, tgid: u32, unused: &mut Unused) {
-        let Some(process) = self.processes.get_mut(&tgid) else { return };
+        let Some(process) = self.processes.get(&tgid) else { return };
+        let (family, level) = (process.family, process.level.saturating_add(1));
         self.stats.thinned += 1;
-        let mut odd = false;
-        for (address, mut page) in std::mem::take(&mut process.pages) {
-            odd = !odd;
-            if odd {
-                page.bytes = page.bytes.saturating_mul(2);
-                process.pages.insert(address, page);
-            } else {
-                self.pages -= 1;
-                self.sites.remove(page.site, unused);
-            }
+        for process in self.processes.values_mut().filter(|process| process.family == family) {
+            let before = process.pages.len();
+            process.level = level;
+            process.pages.retain(|_, page| {
+                let stays = page.rise(level);
+                if !stays {
+                    self.sites.remove(page.site.clone(), unused);
+                }
+                stays
+            });
+            self.pages -= before - process.pages.len();
         }
     }
 
     /// The process gave memory back.
     pub(super) fn released(&mut self, tgid: u32, start: u64, bytes: u64, unused: &mut Unused) {
-        for (_, page) in self.take_range(tgid, start, bytes) {
-            self.sites.remove(page.site, unused);
-        }
+        let lost = self.take_range(tgid, start, bytes);
+        self.lose(tgid, lost, unused);
     }
 
     /// The process moved memory.
     pub(super) fn moved(&mut self, tgid: u32, [from, to, bytes]: [u64; 3], unused: &mut Unused) {
+        // Children have it where it was: notes are made while that is known.
+        for heir in self.processes.get(&tgid).map_or_else(Vec::new, |it| it.heirs.clone()) {
+            self.inherit(heir);
+        }
         let moving = self.take_range(tgid, from, bytes);
         // What was at the new place is no longer there.
         self.released(tgid, to, bytes, unused);
@@ -204,7 +239,7 @@ impl Residents {
         }
     }
 
-    /// Takes out the pages that lie wholly in a range.
+    /// Takes out the pages that begin in a range: at both ends, the kernel rounds up to a page.
     fn take_range(&mut self, tgid: u32, start: u64, bytes: u64) -> Vec<(u64, Page)> {
         let Some(process) = self.processes.get_mut(&tgid) else { return Vec::new() };
         let end = start.saturating_add(bytes);
@@ -222,22 +257,10 @@ impl Residents {
     /// Pages were looked for, and are not in place.
     pub(super) fn gone(&mut self, tgid: u32, addresses: &[u64], unused: &mut Unused) {
         let Some(process) = self.processes.get_mut(&tgid) else { return };
-        for address in addresses {
-            if let Some(page) = process.pages.remove(address) {
-                self.pages -= 1;
-                self.sites.remove(page.site, unused);
-            }
-        }
-    }
-
-    /// A process was made by another: it begins with the same memory.
-    pub(super) fn forked(&mut self, parent: u32, child: u32, now: Nanos, unused: &mut Unused) {
-        self.forget(child, unused);
-        if self.processes.len() < MAX_PROCESSES && self.processes.contains_key(&parent) {
-            let process = Process { parent: Some((parent, now, false)), ..Process::default() };
-            self.processes.insert(child, process);
-            self.forked.push_back((now, child));
-        }
+        let lost: Vec<(u64, Page)> =
+            addresses.iter().filter_map(|at| process.pages.remove_entry(at)).collect();
+        self.pages -= lost.len();
+        self.lose(tgid, lost, unused);
     }
 
     /// The process executed another program: its memory is gone.
@@ -254,11 +277,13 @@ impl Residents {
     }
 
     fn forget(&mut self, tgid: u32, unused: &mut Unused) {
-        if let Some(process) = self.processes.remove(&tgid) {
-            self.pages -= process.pages.len();
-            for page in process.pages.into_values() {
-                self.sites.remove(page.site, unused);
-            }
+        self.disinherit(tgid);
+        let Some(process) = self.processes.get_mut(&tgid) else { return };
+        let lost: Vec<(u64, Page)> = std::mem::take(&mut process.pages).into_iter().collect();
+        self.pages -= lost.len();
+        self.lose(tgid, lost, unused);
+        for heir in self.processes.remove(&tgid).map_or_else(Vec::new, |process| process.heirs) {
+            self.disinherit(heir);
         }
     }
 
@@ -270,7 +295,11 @@ impl Residents {
             && passed(forked, INHERIT_AFTER_NS)
         {
             self.forked.pop_front();
-            self.inherit(child, forked);
+            // Unless its number belongs to another one.
+            let heir_of = self.processes.get(&child).and_then(|process| process.heir_of);
+            if heir_of.is_some_and(|(_, since)| since == forked) {
+                self.inherit(child);
+            }
         }
         while let Some((ended, tgid)) = self.ended.front().copied()
             && passed(ended, REMEMBER_ENDED_NS)
@@ -284,72 +313,36 @@ impl Residents {
         if self.processes.len() * 4 < self.processes.capacity() {
             self.processes.shrink_to(self.processes.len() * 2);
         }
+        for queue in [&mut self.ended, &mut self.forked] {
+            if queue.len() * 4 < queue.capacity() {
+                queue.shrink_to(queue.len() * 2);
+            }
+        }
         self.sites.shrink();
     }
 
-    /// Notes the pages that a child has from its parent.
-    fn inherit(&mut self, child: u32, forked: Nanos) {
-        let Some(Process { parent: Some((parent, since, false)), .. }) = self.processes.get(&child)
-        else {
-            return;
-        };
-        let parent = *parent;
-        if *since != forked {
-            return;
-        }
-        let pages: Vec<(u64, Page)> = self.processes.get(&parent).map_or_else(Vec::new, |parent| {
-            let before = parent.pages.iter().filter(|(_, page)| page.touched <= forked);
-            before.map(|(address, page)| (*address, page.clone())).collect()
-        });
-        // The other half is for what is touched, not only shared.
-        if 2 * (self.pages + pages.len()) > MAX_PAGES.min(self.max_bytes / PAGE_BYTES) {
-            self.stats.unfollowed_forks += 1;
-            return;
-        }
-        let Some(process) = self.processes.get_mut(&child) else { return };
-        process.parent = Some((parent, forked, true));
-        for (address, page) in pages {
-            // What the child has touched itself is its own.
-            if let std::collections::btree_map::Entry::Vacant(place) = process.pages.entry(address)
-            {
-                // The parent's page keeps the site in use, so it is not new.
-                self.sites.add(&page.site);
-                self.pages += 1;
-                place.insert(Page { inherited: true, ..page });
-            }
-        }
-    }
-
     /// The pages touched before `touched_before` that are in use now, of processes that have not ended
-    /// before `living_at`. What a child shares with its parent counts once, as the parent's.
-    pub(super) fn in_use(
-        &self,
-        touched_before: Nanos,
-        living_at: Nanos,
-    ) -> impl Iterator<Item = InUse<'_>> {
-        let living = self
-            .processes
-            .values()
-            .filter(move |process| process.ended.is_none_or(|ended| ended >= living_at));
-        living.flat_map(move |process| {
-            let parent = process
-                .parent
-                .and_then(|(parent, ..)| self.processes.get(&parent))
-                .filter(|parent| parent.ended.is_none_or(|ended| ended >= living_at));
-            let shared = move |address: &u64, page: &Page| {
-                page.inherited
-                    && parent
-                        .and_then(|parent| parent.pages.get(address))
-                        .is_some_and(|same| same.touched == page.touched)
-            };
-            process
-                .pages
-                .iter()
-                .filter(move |(address, page)| {
-                    page.touched < touched_before && !shared(address, page)
-                })
-                .map(|(_, page)| InUse { site: &page.site, bytes: page.bytes, memory: page.memory })
-        })
+    /// before `living_at`. What several of a family have counts once.
+    pub(super) fn in_use(&self, touched_before: Nanos, living_at: Nanos) -> Vec<InUse<'_>> {
+        let living = move |process: &&Process| process.ended.is_none_or(|ended| ended >= living_at);
+        let mut relatives: FxHashMap<u64, usize> = FxHashMap::default();
+        for process in self.processes.values().filter(living) {
+            *relatives.entry(process.family).or_default() += 1;
+        }
+        let (mut own, mut shared) = (Vec::new(), Vec::new());
+        for process in self.processes.values().filter(living) {
+            let alone = relatives.get(&process.family) == Some(&1);
+            let pages = if alone { &mut own } else { &mut shared };
+            pages.extend(process.pages.values().filter(|page| page.touched < touched_before));
+        }
+        // The largest of each: who has copied a page has it still on paper, in part.
+        shared.sort_unstable_by_key(|page| (page.identity(), Reverse(page.bytes)));
+        shared.dedup_by_key(|page| page.identity());
+        own.append(&mut shared);
+        let in_use = own.into_iter();
+        in_use
+            .map(|page| InUse { site: &page.site, bytes: page.bytes, memory: page.memory })
+            .collect()
     }
 
     /// Where one of a process's pages was touched.
