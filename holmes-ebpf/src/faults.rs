@@ -115,7 +115,12 @@ pub fn shrunk(tgid: u32, bytes: u64) {
     if bytes < HUGE_PAGES * PAGE_BYTES {
         return;
     }
-    let (Some(pages), Some(known)) = (anon_pages(), ANON_PAGES.get_ptr_mut(tgid)) else {
+    // One after the other: of both at once the compiler makes a read of what was not written where
+    // the first is `None`, which older kernels refuse.
+    let Some(pages) = anon_pages() else {
+        return;
+    };
+    let Some(known) = ANON_PAGES.get_ptr_mut(tgid) else {
         return;
     };
     // SAFETY: as in `huge_gain`.

@@ -242,6 +242,9 @@ fn on_each(
     cpus.iter().filter_map(attach).collect()
 }
 
+/// With what the verifier has counted its log ends: that is not why it refuses.
+const VERIFIER_COUNTS: [&str; 3] = ["verification time", "stack depth", "processed "];
+
 /// An error with its causes in one line. The verifier's log is long; its last lines say why.
 pub(super) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
@@ -253,7 +256,11 @@ pub(super) fn chain(error: &dyn Error) -> String {
         }
         cause = error.source();
     }
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let says_why = |line: &&str| {
+        let line = line.trim();
+        !line.is_empty() && !VERIFIER_COUNTS.iter().any(|count| line.starts_with(count))
+    };
+    let lines: Vec<&str> = text.lines().filter(says_why).collect();
     match lines.as_slice() {
         [first, .., before, last] if lines.len() > 4 => format!("{first} ... {before} {last}"),
         lines => lines.join(" "),
