@@ -39,6 +39,9 @@ pub enum Refused {
     /// incidents of the rules off the disk.
     #[error("the incidents of this hour are used up: --max-incidents-per-hour allows more")]
     Budget,
+    /// Too many were killed for memory at the same time.
+    #[error("its incident names as many victims as it may")]
+    Victims,
 }
 
 /// What the recorder has counted since it started, for `/metrics` and for the closing line.
@@ -55,8 +58,8 @@ pub struct Totals {
     pub counters: BTreeMap<String, u64>,
     /// Decisions by signal and by what was decided.
     pub decisions: BTreeMap<(Signal, &'static str), u64>,
-    /// Captures by result: `rule`, `manual` and `oom` (opened), `closed`, `pending_full` and `budget`
-    /// (refused).
+    /// Captures by result: `rule`, `manual` and `oom` (opened), `closed`, `pending_full`, `budget`
+    /// and `victims_full` (refused).
     pub captures: BTreeMap<&'static str, u64>,
     /// Captures under way.
     pub pending: usize,
@@ -95,7 +98,7 @@ pub struct FlightRecorder {
     rules: RuleBook,
     /// When each target's signal was last seen quiet. Holds the targets of the last frame only.
     quiet: BTreeMap<(Target, Signal), Nanos>,
-    pending: Vec<Pending>,
+    pub(super) pending: Vec<Pending>,
     counters: CounterHistory,
     decisions: BTreeMap<(Signal, &'static str), u64>,
     captures: BTreeMap<&'static str, u64>,
@@ -231,8 +234,7 @@ impl FlightRecorder {
         result: &'static str,
     ) -> Result<(), Refused> {
         if self.pending.len() < MAX_PENDING && !self.rules.spend(pending.trigger) {
-            *self.captures.entry("budget").or_insert(0) += 1;
-            return Err(Refused::Budget);
+            return Err(self.refuse(Refused::Budget, "budget"));
         }
         self.open(pending)?;
         *self.captures.entry(result).or_insert(0) += 1;
@@ -261,11 +263,16 @@ impl FlightRecorder {
 
     fn open(&mut self, pending: Pending) -> Result<(), Refused> {
         if self.pending.len() >= MAX_PENDING {
-            *self.captures.entry("pending_full").or_insert(0) += 1;
-            return Err(Refused::PendingFull);
+            return Err(self.refuse(Refused::PendingFull, "pending_full"));
         }
         self.pending.push(pending);
         Ok(())
+    }
+
+    /// Counts a refusal, and hands it on.
+    pub(super) fn refuse(&mut self, why: Refused, result: &'static str) -> Refused {
+        *self.captures.entry(result).or_insert(0) += 1;
+        why
     }
 
     fn unix_ns(&self, time: Nanos) -> u64 {
@@ -304,11 +311,6 @@ impl FlightRecorder {
         for pending in due.filter(|it| it.target == target && it.reason != Reason::Oom) {
             pending.report.clone_from(&report);
         }
-    }
-
-    /// The captures under way.
-    pub(super) fn pending_mut(&mut self) -> &mut Vec<Pending> {
-        &mut self.pending
     }
 
     /// How long before a kill memory is taken to have been as usual, where nothing else is known.

@@ -19,6 +19,7 @@ use super::{advice, balance};
 use crate::capture::{CaptureSettings, FlightRecorder, Incident, Input, Start};
 use crate::collect::{CgroupId, Nanos, What, clock};
 use crate::kernel::{ProbeState, TargetFilter};
+use crate::process::Attributed;
 use crate::rules::holmes_line;
 use crate::serve::{
     self, Metrics, REFRESH_QUEUE, Readiness, Server, ServerState, Status, TRIGGER_QUEUE,
@@ -213,9 +214,28 @@ impl Recorder {
     }
 
     fn drain(&mut self) {
+        self.take_in();
+        let now = clock::monotonic();
+        if self.flight.next_deadline().is_some_and(|deadline| deadline <= now) {
+            // The counters must reach as far as the incident does.
+            self.feed(Input::Counters(self.live.counters(now)));
+            self.look_at_due(now);
+            self.feed(Input::Tick(now));
+        }
+    }
+
+    /// Takes in what has happened since the last time.
+    fn take_in(&mut self) {
+        self.observe(|live, sink| {
+            live.drain(sink);
+        });
+    }
+
+    /// Takes in what `drain` hands over.
+    fn observe(&mut self, drain: impl FnOnce(&mut Live, &mut dyn FnMut(Attributed))) {
         let Self { live, flight, tap, .. } = self;
         let mut killed = Vec::new();
-        live.drain(|attributed| {
+        drain(live, &mut |attributed| {
             tap.observe(&attributed);
             if attributed.observation.what == What::OomVictim {
                 killed.push(attributed.clone());
@@ -223,18 +243,7 @@ impl Recorder {
             // What becomes of it is counted in the window.
             let _ = flight.observe(attributed);
         });
-        for victim in killed {
-            self.killed(&victim);
-        }
-        let now = clock::monotonic();
-        if self.flight.next_deadline().is_some_and(|deadline| deadline <= now) {
-            // The counters must reach as far as the incident does.
-            self.feed(Input::Counters(self.live.counters(now)));
-            for wanted in self.flight.looks_due(now) {
-                self.look(now, wanted);
-            }
-            self.feed(Input::Tick(now));
-        }
+        self.killed(&killed);
     }
 
     /// What is done each second: counters, clock, named cgroups.
@@ -243,6 +252,7 @@ impl Recorder {
         let now = clock::monotonic();
         self.feed(Input::Counters(self.live.counters(now)));
         self.feed(Input::Clock { monotonic: now, unix_ns: clock::unix_ns() });
+        self.look_at_due(now);
         self.feed(Input::Tick(now));
         if !self.live.watched.take_remade().is_empty()
             && let TargetFilter::Cgroups(ids) = self.live.watched.filter()
@@ -277,6 +287,7 @@ impl Recorder {
         self.sampled.update(self.live.cgroup_samples(now));
         let frame = self.reader.read(now, &|target| self.sampled.since_last(target));
         self.look_near_limit(&frame);
+        self.look_at_due(frame.time);
         self.feed(Input::Signals(frame));
     }
 
@@ -324,14 +335,11 @@ impl Recorder {
         info!("ending; once more to leave at once");
         self.status.set_readiness(Readiness::NotReady { reason: "it is ending".to_owned() });
         self.live.probes.detach();
-        let Self { live, flight, tap, .. } = &mut self;
-        live.drain_all(|attributed| {
-            tap.observe(&attributed);
-            // As in `drain`.
-            let _ = flight.observe(attributed);
-        });
+        self.observe(|live, sink| live.drain_all(sink));
         let now = clock::monotonic();
         self.feed(Input::Counters(self.live.counters(now)));
+        // All of them are cut now.
+        self.look_at_due(Nanos(u64::MAX));
         self.feed(Input::End(now));
         self.desk.close();
         let farewell = tokio::time::sleep(FAREWELL);
