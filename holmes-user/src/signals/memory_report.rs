@@ -157,7 +157,7 @@ fn mappings(sources: &Sources, pid: u32) -> Option<Mappings> {
 }
 
 /// Sums up the text of `smaps`.
-fn sum(mut text: impl BufRead) -> Mappings {
+pub(super) fn sum(mut text: impl BufRead) -> Mappings {
     let mut sums = Mappings::default();
     let (mut heap, mut stack, mut shared_memory) = (false, false, false);
     let mut line = Vec::new();

@@ -3,6 +3,8 @@
 //! Must not: decide anything.
 
 mod cgroup_usage;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod host_usage;
 mod kernel_log;
 mod limits;
