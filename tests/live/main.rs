@@ -10,6 +10,7 @@ mod lifecycle;
 mod losses;
 mod memory;
 mod metrics;
+mod oom;
 mod processes;
 mod reload;
 #[cfg(target_arch = "x86_64")]

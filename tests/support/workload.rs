@@ -299,7 +299,7 @@ mod tests {
     /// because compilers are slow on an emulated CPU.
     #[test]
     fn every_workload_builds() -> anyhow::Result<()> {
-        for name in ["churn", "memory", "shares", "spin", "stacks", "threads"] {
+        for name in ["churn", "hog", "memory", "shares", "spin", "stacks", "threads"] {
             assert!(Workload::c(name)?.program.is_file());
         }
         assert!(Workload::rust_spin()?.program.is_file());
@@ -363,6 +363,20 @@ mod tests {
         assert!(first.contains("failed=7 surprises=0"), "{first}");
         assert_eq!(program.ask("script", "asked ")?, first);
         assert!(program.ask("touch 8", "asked ")?.contains("mmap_bytes=8388608"));
+        Ok(())
+    }
+
+    #[test]
+    fn a_hog_takes_what_it_is_told_to() -> anyhow::Result<()> {
+        let mut program = Program::start(&Workload::c("hog")?, None)?;
+        program.ask("hold 3", "holding")?;
+        program.ask("eat 4 2", "eating")?;
+        program.hear("full")?;
+        let status = fs::read_to_string(format!("/proc/{}/status", program.pid()))?;
+        let line =
+            status.lines().find(|line| line.starts_with("RssAnon:")).context("no RssAnon")?;
+        let kib: u64 = line.split_whitespace().nth(1).context("no number")?.parse()?;
+        assert!((7 << 10..8 << 10).contains(&kib), "{line}");
         Ok(())
     }
 
