@@ -102,7 +102,7 @@ pub const CALL_EARNED_NS: u64 = 200_000;
 /// Of the calls beyond that, one of so many is recorded, and stands for them; a power of two.
 pub const CALL_SHARE: u64 = 64;
 
-/// A call for at least so many bytes is always recorded: a few of them make a profile.
+/// Calls for at least so many bytes have as many again: a few of them make a profile.
 pub const LARGE_CALL_BYTES: u64 = 1 << 20;
 /// Sampled allocations in use at the same time: at the default interval those of 32 GiB.
 pub const MAX_LIVE_ALLOCATIONS: u32 = 1 << 16;

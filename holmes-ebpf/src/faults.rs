@@ -19,7 +19,7 @@ use holmes_common::{
 
 use crate::{
     filter::{current_mm, pointer, subject},
-    globals::{FAULT_INTERVAL, OFFSETS},
+    globals::{COUNT_NOISE, FAULT_INTERVAL, OFFSETS},
     maps::{ANON_PAGES, FAULT_STATES, SAMPLED_REGIONS, Slot},
     record::Report,
     unwind::{chains, registers},
@@ -34,7 +34,7 @@ const HUGE_PAGES: u64 = 512;
 /// What a CPU knows from one run to the next. Runs on one CPU do not interrupt each other.
 #[repr(C)]
 pub struct FaultState {
-    /// Bytes to go until the next sample; negative once they are used up.
+    /// Bytes to go until the next sample.
     left: i64,
     /// Bytes between the last sample and the next.
     step: u64,
@@ -51,19 +51,21 @@ pub fn fault(ctx: PerfEventContext) -> u32 {
     let state = unsafe { &mut *state };
     // SAFETY: the context is valid while the program runs, and the verifier checks the offset.
     let faults = unsafe { (*ctx.ctx).sample_period };
-    // Whether it was huge is not certain: where it was not, nothing is missing in this count.
-    state.left -= (faults * PAGE_BYTES) as i64;
-    let huge = huge_gain();
+    let huge = huge_gain(faults);
     let weight = if let Some(pages) = huge {
         pages * PAGE_BYTES
     } else {
+        state.left -= (faults * PAGE_BYTES) as i64;
         if state.left > 0 {
             return 0;
         }
-        let weight = state.step;
+        // What this run stands for beyond the distance is its own, too.
+        let beyond = state.left.unsigned_abs();
+        let is_first = state.step == 0;
+        let weight = state.step + beyond;
         draw(state);
         // The first one on this CPU began nowhere.
-        if weight == 0 {
+        if is_first {
             return 0;
         }
         weight
@@ -92,11 +94,12 @@ pub fn fault(ctx: PerfEventContext) -> u32 {
 }
 
 /// Pages that the process has gained since its last run, if there are so many that one of them may
-/// have been huge: the kernel counts those at once. But it counts single pages in batches, of as many
-/// as twice its CPUs, and some come without a fault of the process. So user space looks whether the page
-/// is huge, and drops the sample otherwise.
+/// have been huge: the kernel counts those at once. Single pages come to about as many as the run
+/// stands for, but they are counted in batches, and some come without a fault of the process. So there
+/// is room for those, no more is believed than the faults can have brought, and user space looks
+/// whether the page is huge, and drops the sample otherwise.
 #[inline(always)]
-fn huge_gain() -> Option<u64> {
+fn huge_gain(faults: u64) -> Option<u64> {
     let pages = anon_pages()?;
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     let Some(known) = ANON_PAGES.get_ptr_mut(tgid) else {
@@ -110,7 +113,12 @@ fn huge_gain() -> Option<u64> {
     // SAFETY: as above.
     unsafe { known.write_volatile(pages) };
     let gained = pages.wrapping_sub(before) as i64;
-    (gained >= (HUGE_PAGES / 2) as i64).then_some(gained as u64)
+    let expected = 2 * faults + u64::from(COUNT_NOISE.load());
+    let at_most = faults * HUGE_PAGES;
+    if gained < expected as i64 {
+        return None;
+    }
+    Some(if gained as u64 > at_most { at_most } else { gained as u64 })
 }
 
 /// The process has given so many bytes back: what it gains next is not to be set off against that.
@@ -119,7 +127,12 @@ pub fn shrunk(tgid: u32, bytes: u64) {
     if bytes < HUGE_PAGES * PAGE_BYTES {
         return;
     }
-    let (Some(pages), Some(known)) = (anon_pages(), ANON_PAGES.get_ptr_mut(tgid)) else {
+    // One after the other: of both at once the compiler makes a read of what was not written where
+    // the first is `None`, which older kernels refuse.
+    let Some(pages) = anon_pages() else {
+        return;
+    };
+    let Some(known) = ANON_PAGES.get_ptr_mut(tgid) else {
         return;
     };
     // SAFETY: as in `huge_gain`.
@@ -153,13 +166,7 @@ fn draw(state: &mut FaultState) {
     let random = u64::from(unsafe { bpf_get_prandom_u32() });
     let step = (interval >> 1) + ((random * interval) >> 32);
     state.step = step;
-    // What was used beyond the last distance belongs to this one.
-    state.left += step as i64;
-    if state.left <= 0 {
-        // One run stood for more than that: its sample is heavier.
-        state.step = step.wrapping_sub(state.left as u64);
-        state.left = 1;
-    }
+    state.left = step as i64;
 }
 
 /// Notes that a region has a sample.

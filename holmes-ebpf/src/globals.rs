@@ -27,6 +27,11 @@ pub static OFFSETS: Global<Offsets> = Global::new(Offsets::UNKNOWN);
 #[unsafe(no_mangle)]
 pub static FAULT_INTERVAL: Global<u64> = Global::new(DEFAULT_FAULT_INTERVAL);
 
+/// Pages by which the kernel's count of a process's anonymous pages may jump without a huge one: what
+/// it counts on each CPU before it adds that up, and half a huge page.
+#[unsafe(no_mangle)]
+pub static COUNT_NOISE: Global<u32> = Global::new(256);
+
 /// Where system-call tracepoints keep their values.
 #[unsafe(no_mangle)]
 pub static SYSCALL_LAYOUT: Global<SyscallLayout> = Global::new(SyscallLayout::USUAL);

@@ -58,9 +58,11 @@ pub struct Pending {
 /// How many calls may still be recorded one by one on a CPU.
 #[repr(C)]
 pub struct Allowance {
-    /// Calls.
+    /// Calls of any size.
     calls: u64,
-    /// When the last of them was earned, `CLOCK_MONOTONIC` in nanoseconds.
+    /// Calls for many bytes, when those are used up.
+    large: u64,
+    /// When the last of them were earned, `CLOCK_MONOTONIC` in nanoseconds.
     earned_at: u64,
 }
 
@@ -180,6 +182,8 @@ pub fn mremap_exit(ctx: TracePointContext) -> u32 {
         releases::released(&subject, from.wrapping_add(after), delta.unsigned_abs());
     }
     if address != from {
+        // What was mapped at the new place is gone, if there was something.
+        releases::released(&subject, address, after);
         releases::moved(&subject, from, address, before.min(after));
     }
     if delta <= 0 {
@@ -321,6 +325,7 @@ fn stands_for(bytes: u64) -> Option<u64> {
         let earned = now.wrapping_sub(allowance.earned_at) / CALL_EARNED_NS;
         if earned > 0 {
             allowance.calls = earned.min(CALL_BURST);
+            allowance.large = earned.min(CALL_BURST);
             allowance.earned_at = now;
         }
     }
@@ -328,7 +333,8 @@ fn stands_for(bytes: u64) -> Option<u64> {
         allowance.calls -= 1;
         return Some(1);
     }
-    if bytes >= LARGE_CALL_BYTES {
+    if bytes >= LARGE_CALL_BYTES && allowance.large > 0 {
+        allowance.large -= 1;
         return Some(1);
     }
     // SAFETY: no argument.

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use crate::{binary, capture, cli, collect, kernel, process, profile, symbolize, unwind};
+use crate::{binary, capture, cli, collect, kernel, process, profile, signals, symbolize, unwind};
 
 /// A target's name, and its door.
 type Door = (&'static str, fn(&[u8]));
 
 /// All of them.
-const DOORS: [Door; 18] = [
+const DOORS: [Door; 20] = [
     ("btf", kernel::fuzzing::btf),
     ("cgroup_path", process::fuzzing::cgroup_path),
     ("compressed", symbolize::fuzzing::packed),
@@ -21,6 +21,7 @@ const DOORS: [Door; 18] = [
     ("elf", binary::fuzzing::elf),
     ("gopclntab", binary::fuzzing::gopclntab),
     ("kallsyms", symbolize::fuzzing::kernel_symbols),
+    ("kernel_log", signals::fuzzing::kernel_log),
     ("maps", process::fuzzing::maps),
     ("mountinfo", kernel::fuzzing::mount_table),
     ("names", symbolize::fuzzing::names),
@@ -30,6 +31,7 @@ const DOORS: [Door; 18] = [
     ("pprof", profile::fuzzing::pprof),
     ("record", collect::fuzzing::record),
     ("recording", capture::fuzzing::recording),
+    ("smaps", signals::fuzzing::smaps),
 ];
 
 #[test]

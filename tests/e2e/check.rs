@@ -10,7 +10,7 @@ use holmes_tests::machine;
 fn it_finds_what_the_machine_has() -> anyhow::Result<()> {
     let Some(_machine) = machine::live()? else { return Ok(()) };
     let said = command::run(["check"])?.expect_code(0)?.text();
-    for word in ["CAP_BPF", "BTF", "cgroup", "tracefs"] {
+    for word in ["CAP_BPF", "BTF", "cgroup", "tracefs", "kernel log"] {
         ensure!(said.contains(word), "nothing about {word}:\n{said}");
     }
     Ok(())

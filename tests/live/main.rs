@@ -12,6 +12,7 @@ mod lifecycle;
 mod losses;
 mod memory;
 mod metrics;
+mod oom;
 mod processes;
 mod reload;
 mod resident;

@@ -1,4 +1,5 @@
-//! A cgroup of a test's own, removed with everything in it when dropped.
+//! A cgroup of a test's own, removed with everything in it when dropped; with a limit on its memory
+//! where a test asks for one.
 //!
 //! Must not: move or end a process that it did not start, or touch another cgroup.
 
@@ -42,6 +43,58 @@ impl TestCgroup {
     /// There is no such tree, or it cannot be written.
     pub fn new() -> anyhow::Result<Self> {
         Self::in_hierarchy(Hierarchy::Unified)
+    }
+
+    /// Makes one where this machine has the memory controller: in v1's hierarchy, or in the v2 tree.
+    ///
+    /// # Errors
+    /// It has none, or it cannot be used.
+    pub fn of_memory() -> anyhow::Result<Self> {
+        match Self::in_hierarchy(Hierarchy::V1("memory")) {
+            Ok(cgroup) => Ok(cgroup),
+            Err(_) => Self::new(),
+        }
+    }
+
+    /// Limits the memory of what is in a cgroup of [`TestCgroup::of_memory`]; there is no way out by
+    /// swapping.
+    ///
+    /// # Errors
+    /// The controller is not here, or refuses.
+    pub fn limit_memory(&self, bytes: u64) -> anyhow::Result<()> {
+        let v1 = self.path.join("memory.limit_in_bytes");
+        let limit = if v1.exists() { v1 } else { self.path.join("memory.max") };
+        write(&limit, &bytes.to_string())?;
+        // Without swap there is nothing to switch off, and in v1 nothing to do it with: what is
+        // swapped out counts with the rest where the kernel counts it at all.
+        for (file, value) in [("memory.swap.max", 0), ("memory.memsw.limit_in_bytes", bytes)] {
+            let file = self.path.join(file);
+            if file.exists() {
+                write(&file, &value.to_string())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the children have limits of their own. In v2 no process may then be in this cgroup itself.
+    ///
+    /// # Errors
+    /// The controller is not here, or refuses.
+    pub fn share_memory_control(&self) -> anyhow::Result<()> {
+        let control = self.path.join("cgroup.subtree_control");
+        if control.exists() { write(&control, "+memory") } else { Ok(()) }
+    }
+
+    /// Has the kernel kill all of it together; `false` in v1, which cannot.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn kill_memory_as_a_group(&self) -> anyhow::Result<bool> {
+        let group = self.path.join("memory.oom.group");
+        if group.exists() {
+            write(&group, "1")?;
+        }
+        Ok(group.exists())
     }
 
     /// Makes one in this hierarchy.
@@ -131,6 +184,10 @@ impl Drop for TestCgroup {
             }
         }
     }
+}
+
+fn write(file: &Path, value: &str) -> anyhow::Result<()> {
+    fs::write(file, value).with_context(|| format!("writing {value} to {}", file.display()))
 }
 
 /// Finds a hierarchy in the text of `/proc/self/mounts`.

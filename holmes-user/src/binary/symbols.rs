@@ -107,6 +107,7 @@ fn places(
 ) -> Result<Vec<(u32, usize)>, BinaryError> {
     let longest = names.iter().map(|name| name.len() + 1).max().unwrap_or(0);
     let mut places = Vec::new();
+    let mut counts = vec![0; names.len()];
     // Pieces overlap by what a name can reach over their border.
     for (offset, length) in pieces(strings, PIECE, longest) {
         let piece = bytes.read(offset, length)?;
@@ -116,10 +117,13 @@ fn places(
                 if piece.get(start..end) != Some(name.as_bytes()) {
                     continue;
                 }
+                let Some(known) = counts.get_mut(index).filter(|known| **known < MAX_PLACES) else {
+                    continue;
+                };
                 let at = u32::try_from(offset - strings.offset + start as u64).ok();
-                let place = at.map(|at| (at, index)).filter(|place| !places.contains(place));
-                if places.iter().filter(|&&(_, of)| of == index).count() < MAX_PLACES {
-                    places.extend(place);
+                if let Some(place) = at.map(|at| (at, index)).filter(|at| !places.contains(at)) {
+                    *known += 1;
+                    places.push(place);
                 }
             }
         }

@@ -48,7 +48,7 @@ pub struct FlightRecorder {
     host_cpu: f64,
     /// When each target's signal was last seen quiet. Holds the targets of the last frame only.
     quiet: BTreeMap<(Target, Signal), Nanos>,
-    pending: Vec<Pending>,
+    pub(super) pending: Vec<Pending>,
     counters: CounterHistory,
     decisions: BTreeMap<(Signal, &'static str), u64>,
     captures: BTreeMap<&'static str, u64>,
@@ -225,9 +225,13 @@ impl FlightRecorder {
         pending: Pending,
         result: &'static str,
     ) -> Result<(), Refused> {
-        if self.pending.len() < MAX_PENDING && !self.rules.spend(pending.trigger) {
-            *self.captures.entry("budget").or_insert(0) += 1;
-            return Err(Refused::Budget);
+        let now = pending.trigger;
+        if self.pending.len() < room_for(&pending) {
+            let is_kill = pending.reason == Reason::Oom;
+            let spent = if is_kill { self.rules.spend_on_kill(now) } else { self.rules.spend(now) };
+            if !spent {
+                return Err(self.refuse(Refused::Budget, "budget"));
+            }
         }
         self.open(pending)?;
         *self.captures.entry(result).or_insert(0) += 1;
@@ -255,12 +259,17 @@ impl FlightRecorder {
     }
 
     fn open(&mut self, pending: Pending) -> Result<(), Refused> {
-        if self.pending.len() >= MAX_PENDING {
-            *self.captures.entry("pending_full").or_insert(0) += 1;
-            return Err(Refused::PendingFull);
+        if self.pending.len() >= room_for(&pending) {
+            return Err(self.refuse(Refused::PendingFull, "pending_full"));
         }
         self.pending.push(pending);
         Ok(())
+    }
+
+    /// Counts a refusal, and hands it on.
+    pub(super) fn refuse(&mut self, why: Refused, result: &'static str) -> Refused {
+        *self.captures.entry(result).or_insert(0) += 1;
+        why
     }
 
     fn unix_ns(&self, time: Nanos) -> u64 {
@@ -305,11 +314,6 @@ impl FlightRecorder {
         for pending in same.filter(|it| it.reason != Reason::Oom) {
             pending.report.clone_from(&report);
         }
-    }
-
-    /// The captures under way.
-    pub(super) fn pending_mut(&mut self) -> &mut Vec<Pending> {
-        &mut self.pending
     }
 
     /// How long before a kill memory is taken to have been as usual, where nothing else is known.
@@ -369,6 +373,11 @@ impl FlightRecorder {
             window,
         }
     }
+}
+
+/// How many may be under way for this one to begin: a host-wide spike must not hide a kill.
+fn room_for(pending: &Pending) -> usize {
+    if pending.reason == Reason::Oom { 2 * MAX_PENDING } else { MAX_PENDING }
 }
 
 /// When a capture is cut.

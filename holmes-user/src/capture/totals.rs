@@ -19,6 +19,9 @@ pub enum Refused {
     /// incidents of the rules off the disk.
     #[error("the incidents of this hour are used up: --max-incidents-per-hour allows more")]
     Budget,
+    /// Too many were killed for memory at the same time.
+    #[error("its incident names as many victims as it may")]
+    Victims,
 }
 
 /// What the recorder has counted since it started, for `/metrics` and for the closing line.
@@ -35,8 +38,8 @@ pub struct Totals {
     pub counters: BTreeMap<String, u64>,
     /// Decisions by signal and by what was decided.
     pub decisions: BTreeMap<(Signal, &'static str), u64>,
-    /// Captures by result: `rule`, `manual` and `oom` (opened), `closed`, `pending_full` and `budget`
-    /// (refused).
+    /// Captures by result: `rule`, `manual` and `oom` (opened), `closed`, `pending_full`, `budget`
+    /// and `victims_full` (refused).
     pub captures: BTreeMap<&'static str, u64>,
     /// Captures under way.
     pub pending: usize,

@@ -1,6 +1,5 @@
 //! Attaches each probe on its own. One that fails is off, and says why; the others go on.
 
-use std::collections::BTreeMap;
 use std::error::Error;
 
 use aya::Ebpf;
@@ -229,13 +228,20 @@ fn faults(ebpf: &mut Ebpf) -> Result<String, String> {
     program.load().map_err(|error| chain(&error))?;
     let cpus = online_cpus().map_err(|(path, error)| format!("{path}: {error}"))?;
     let frequency = FAULT_FREQUENCY.min(max_frequency().unwrap_or(FAULT_FREQUENCY));
-    let mut unseen = BTreeMap::new();
-    for event in [SoftwareEvent::PageFaultsMin, SoftwareEvent::PageFaultsMaj] {
+    let mut open = |event| {
         let event = PerfEventConfig::Software(event);
-        unseen.extend(on_each(program, &cpus, event, SamplePolicy::Frequency(frequency)));
+        on_each(program, &cpus, event, SamplePolicy::Frequency(frequency))
+    };
+    let unseen = open(SoftwareEvent::PageFaultsMin);
+    if let Some((cpu, error)) = open(SoftwareEvent::PageFaultsMaj).first() {
+        warn!("page faults that go to the disk are not seen on CPU {cpu}: {}", chain(error));
     }
-    match unseen.first_key_value() {
-        Some((_, error)) if unseen.len() == cpus.len() => return Err(chain(error)),
+    match unseen.first() {
+        Some((_, error)) if unseen.len() == cpus.len() => {
+            let why = chain(error);
+            detach(ebpf, |name| name == "fault");
+            return Err(why);
+        }
         Some((cpu, error)) => warn!("page faults of CPU {cpu} are not seen: {}", chain(error)),
         None => {}
     }
@@ -262,6 +268,9 @@ fn on_each(
     cpus.iter().filter_map(attach).collect()
 }
 
+/// With what the verifier has counted its log ends: that is not why it refuses.
+const VERIFIER_COUNTS: [&str; 3] = ["verification time", "stack depth", "processed "];
+
 /// An error with its causes in one line. The verifier's log is long; its last lines say why.
 pub(super) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
@@ -273,7 +282,11 @@ pub(super) fn chain(error: &dyn Error) -> String {
         }
         cause = error.source();
     }
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let says_why = |line: &&str| {
+        let line = line.trim();
+        !line.is_empty() && !VERIFIER_COUNTS.iter().any(|count| line.starts_with(count))
+    };
+    let lines: Vec<&str> = text.lines().filter(says_why).collect();
     match lines.as_slice() {
         [first, .., before, last] if lines.len() > 4 => format!("{first} ... {before} {last}"),
         lines => lines.join(" "),

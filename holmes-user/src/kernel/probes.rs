@@ -144,6 +144,7 @@ impl Probes {
         let layout = LayoutPod(tracefs::syscall_layout().unwrap_or(SyscallLayout::USUAL));
         let has_task_pt_regs = u32::from(types_have_helper);
         let fault_interval = plan.fault_interval;
+        let count_noise = count_noise();
         let copy_stacks = u32::from(plan.copy_stacks);
         let code_mask = pointer_code_mask();
         let allocation_interval = plan.allocation_interval.unwrap_or(0);
@@ -155,6 +156,7 @@ impl Probes {
             .override_global("CGROUP_SUBSYS", &subsystem, true)
             .override_global("RECORDER_TGID", &recorder, true)
             .override_global("OFFSETS", &offsets, true)
+            .override_global("COUNT_NOISE", &count_noise, true)
             .override_global("FAULT_INTERVAL", &fault_interval, true)
             .override_global("SYSCALL_LAYOUT", &layout, true)
             .override_global("HAS_TASK_PT_REGS", &has_task_pt_regs, true)
@@ -271,6 +273,15 @@ impl Probes {
             logger.flush();
         }
     }
+}
+
+/// Pages by which the kernel's count of a process's pages may jump at once without a huge page: it adds up
+/// what each CPU has counted in batches of `max(32, 2 * CPUs)` (lib/percpu_counter.c, since 6.2), and
+/// before that each task's 64 (mm/memory.c). Half a huge page at the least.
+fn count_noise() -> u32 {
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let batch = u32::try_from(cpus).unwrap_or(u32::MAX).saturating_mul(2).max(64);
+    (batch + batch / 2).max(256)
 }
 
 /// Bits of a user address that hold its authentication code on arm64: all above the 48 of an address

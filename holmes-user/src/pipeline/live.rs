@@ -148,11 +148,15 @@ impl Live {
         while self.drain(&mut sink).more {}
     }
 
-    /// Which of these pages of processes are not in memory. A process that has ended is not among
-    /// them: its end is a record of its own.
+    /// Which of these pages of processes are not in memory: all of a process that is gone, whose end
+    /// nobody has told. Of one that is just ending nothing can be said: its end is a record of its own.
     pub(super) fn absent_pages(&mut self, pages: Vec<(u32, Vec<u64>)>) -> Vec<(u32, Vec<u64>)> {
         let absent = pages.into_iter().filter_map(|(tgid, addresses)| {
-            let absent = self.attributor.absent_pages(tgid, &addresses)?;
+            let absent = match self.attributor.absent_pages(tgid, &addresses) {
+                Some(absent) => absent,
+                None if !Path::new(PROC).join(tgid.to_string()).exists() => addresses,
+                None => return None,
+            };
             (!absent.is_empty()).then_some((tgid, absent))
         });
         absent.collect()

@@ -20,6 +20,7 @@ use super::{advice, announce, balance};
 use crate::capture::{CaptureSettings, FlightRecorder, Incident, Input, Start};
 use crate::collect::{CgroupId, Nanos, What, clock};
 use crate::kernel::{ProbeState, TargetFilter};
+use crate::process::Attributed;
 use crate::serve::{
     self, Metrics, REFRESH_QUEUE, Readiness, Server, ServerState, Status, TRIGGER_QUEUE,
 };
@@ -68,6 +69,8 @@ struct Recorder {
     reader: SignalReader,
     sampled: SampledCpu,
     kernel_log: KernelLog,
+    /// How often targets near their limit were looked at.
+    near_limit: usize,
     store: Arc<IncidentStore>,
     warnings: Warnings,
     desk: Desk,
@@ -108,6 +111,7 @@ impl Recorder {
             reader: live.watched.signal_reader(Path::new(PROC)),
             sampled: SampledCpu::new(period),
             kernel_log: KernelLog::open(),
+            near_limit: 0,
             warnings: Warnings::new(),
             desk,
             names: NameStats::default(),
@@ -215,19 +219,7 @@ impl Recorder {
     }
 
     fn drain(&mut self) {
-        let Self { live, flight, tap, .. } = self;
-        let mut killed = Vec::new();
-        live.drain(|attributed| {
-            tap.observe(&attributed);
-            if attributed.observation.what == What::OomVictim {
-                killed.push(attributed.clone());
-            }
-            // What becomes of it is counted in the window.
-            let _ = flight.observe(attributed);
-        });
-        for victim in killed {
-            self.killed(&victim);
-        }
+        self.take_in();
         let now = clock::monotonic();
         if self.flight.next_deadline().is_some_and(|deadline| deadline <= now) {
             // The counters must reach as far as the incident does.
@@ -235,6 +227,28 @@ impl Recorder {
             self.look_at_due(now);
             self.feed(Input::Tick(now));
         }
+    }
+
+    /// Takes in what has happened since the last time.
+    fn take_in(&mut self) {
+        self.observe(|live, sink| {
+            live.drain(sink);
+        });
+    }
+
+    /// Takes in what `drain` hands over.
+    fn observe(&mut self, drain: impl FnOnce(&mut Live, &mut dyn FnMut(Attributed))) {
+        let Self { live, flight, tap, .. } = self;
+        let mut killed = Vec::new();
+        drain(live, &mut |attributed| {
+            tap.observe(&attributed);
+            if attributed.observation.what == What::OomVictim {
+                killed.push(attributed.clone());
+            }
+            // What becomes of it is counted in the window.
+            let _ = flight.observe(attributed);
+        });
+        self.killed(&killed);
     }
 
     /// What is done each second: counters, clock, named cgroups.
@@ -317,12 +331,7 @@ impl Recorder {
         info!("ending; once more to leave at once");
         self.status.set_readiness(Readiness::NotReady { reason: "it is ending".to_owned() });
         self.live.probes.detach();
-        let Self { live, flight, tap, .. } = &mut self;
-        live.drain_all(|attributed| {
-            tap.observe(&attributed);
-            // As in `drain`.
-            let _ = flight.observe(attributed);
-        });
+        self.observe(|live, sink| live.drain_all(sink));
         let now = clock::monotonic();
         self.feed(Input::Counters(self.live.counters(now)));
         // All of them are cut now.

@@ -75,11 +75,16 @@ pub(super) struct Pagemaps {
     proc_root: PathBuf,
     /// The one asked about longest ago first.
     open: VecDeque<(u32, File)>,
+    /// Pages that the kernel's count of a process's pages may be behind: what it counts on each CPU
+    /// before it adds that up, `max(32, 2 * CPUs)` (lib/percpu_counter.c).
+    uncounted: u64,
 }
 
 impl Pagemaps {
     pub(super) fn new(proc_root: &Path) -> Self {
-        Self { proc_root: proc_root.to_owned(), open: VecDeque::new() }
+        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
+        let uncounted = cpus * (2 * cpus).max(32);
+        Self { proc_root: proc_root.to_owned(), open: VecDeque::new(), uncounted }
     }
 
     /// What kind of memory is at an address; unknown if it is no longer there. `None` if there is none:
@@ -126,11 +131,14 @@ impl Pagemaps {
             rest = behind;
             let last = run.last().map_or(number, |last| last >> PAGE_SHIFT);
             let wanted = ((last.wrapping_sub(number) + 1) * ENTRY_BYTES) as usize;
-            let read = file.read_at(entries.get_mut(..wanted)?, number * ENTRY_BYTES).ok()?;
-            if read == 0 && absent.is_empty() && rest.len() + run.len() == addresses.len() {
-                // The address space is gone, as it is of a process that ends.
+            let read = file.read_at(entries.get_mut(..wanted)?, number * ENTRY_BYTES);
+            let read = read.ok().filter(|read| *read > 0);
+            let Some(read) = read else {
+                // The address space is gone, as it is of a process that ends or that has executed
+                // another program: what was read before says nothing either.
+                self.forget(tgid);
                 return None;
-            }
+            };
             for address in run {
                 let at = ((address >> PAGE_SHIFT) - number) * ENTRY_BYTES;
                 let entry = entries.get(at as usize..read).and_then(|rest| rest.first_chunk());
@@ -143,13 +151,16 @@ impl Pagemaps {
     }
 
     /// Bytes resident: anonymous ones, and those of files and of shared memory (`statm`, in proc(5)).
-    /// `None` if there are none.
+    /// `None` if there are none. The kernel may be behind by what each CPU has counted for itself: so much
+    /// is added.
     pub(super) fn resident(&self, tgid: u32) -> Option<[u64; 2]> {
         let statm = self.proc_root.join(tgid.to_string()).join("statm");
         let text = std::fs::read_to_string(statm).ok()?;
         let mut pages = text.split(' ').skip(1).map(|word| word.parse::<u64>().ok());
         let (all, of_files) = (pages.next()??, pages.next()??);
-        (all > 0).then_some([all.saturating_sub(of_files) << PAGE_SHIFT, of_files << PAGE_SHIFT])
+        let own = all.saturating_sub(of_files);
+        let bytes = |pages: u64| pages.saturating_add(self.uncounted) << PAGE_SHIFT;
+        (all > 0).then_some([bytes(own), bytes(of_files)])
     }
 
     /// The process has another address space now, or none.

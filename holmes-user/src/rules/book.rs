@@ -51,6 +51,8 @@ pub struct RuleBook {
     rules: RuleSet,
     targets: FxHashMap<Target, Remembered>,
     budget: Budget,
+    /// Of kills for memory: neither they nor the others use up what belongs to the other.
+    kills: Budget,
     swept: Nanos,
     pushed_out: u64,
 }
@@ -59,7 +61,8 @@ impl RuleBook {
     /// A book that has seen nothing yet.
     pub fn new(rules: RuleSet) -> Self {
         let (targets, budget) = (FxHashMap::default(), Budget::default());
-        Self { rules, targets, budget, swept: Nanos::default(), pushed_out: 0 }
+        let kills = Budget::default();
+        Self { rules, targets, budget, kills, swept: Nanos::default(), pushed_out: 0 }
     }
 
     /// Goes on with other rules. What is known of the targets, their cooldowns and the spent budget
@@ -76,9 +79,18 @@ impl RuleBook {
     /// Takes one incident out of the hour's budget, for one that no rule decided. Whether there was
     /// one left.
     pub fn spend(&mut self, now: Nanos) -> bool {
-        let allowed = self.budget.allows(now, self.rules.max_incidents_per_hour);
+        Self::spend_of(&mut self.budget, self.rules.max_incidents_per_hour, now)
+    }
+
+    /// The same for a kill for memory: as many again.
+    pub fn spend_on_kill(&mut self, now: Nanos) -> bool {
+        Self::spend_of(&mut self.kills, self.rules.max_incidents_per_hour, now)
+    }
+
+    fn spend_of(budget: &mut Budget, at_most: u32, now: Nanos) -> bool {
+        let allowed = budget.allows(now, at_most);
         if allowed {
-            self.budget.spend(now);
+            budget.spend(now);
         }
         allowed
     }

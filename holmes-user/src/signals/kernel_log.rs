@@ -24,7 +24,10 @@ const MAX_RECORD_BYTES: usize = 8192;
 const MAX_RECORDS: usize = 16_384;
 
 /// Kills that are remembered until somebody asks for them.
-const MAX_KILLS: usize = 64;
+pub(super) const MAX_KILLS: usize = 64;
+
+/// The same pid within this time is the same process, in microseconds: no pid is used again so soon.
+const SAME_PROCESS_US: u64 = 5_000_000;
 
 /// What the kernel says of a process that it killed for memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,9 +52,9 @@ pub struct KernelKill {
     pub limited_cgroup: Option<String>,
     /// The victim's cgroup.
     pub cgroup: Option<String>,
-    /// What that cgroup used, in bytes.
+    /// What the cgroup whose limit it was used, in bytes.
     pub usage_bytes: Option<u64>,
-    /// Its limit, in bytes.
+    /// That limit, in bytes.
     pub limit_bytes: Option<u64>,
 }
 
@@ -63,12 +66,13 @@ struct Context {
 }
 
 /// The kernel's log from now on.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct KernelLog {
     /// `None` where it cannot be read: a container without the device, or without the right.
     file: Option<File>,
     context: Context,
-    kills: VecDeque<KernelKill>,
+    /// With the log's time, in microseconds.
+    kills: VecDeque<(u64, KernelKill)>,
 }
 
 impl KernelLog {
@@ -84,14 +88,20 @@ impl KernelLog {
             file.seek(SeekFrom::End(0)).ok()?;
             Some(file)
         };
-        Self { file: open(), context: Context::default(), kills: VecDeque::new() }
+        Self { file: open(), ..Self::default() }
     }
 
     /// What was said of the victim with this id, since the recorder began.
     pub fn kill_of(&mut self, pid: u32) -> Option<KernelKill> {
         self.read();
-        let at = self.kills.iter().rposition(|kill| kill.pid == pid)?;
-        self.kills.remove(at)
+        let at = self.kills.iter().rposition(|(_, kill)| kill.pid == pid)?;
+        self.kills.remove(at).map(|(_, kill)| kill)
+    }
+
+    /// What is remembered, for tests.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn taken(self) -> Vec<KernelKill> {
+        self.kills.into_iter().map(|(_, kill)| kill).collect()
     }
 
     fn read(&mut self) {
@@ -115,13 +125,15 @@ impl KernelLog {
     }
 
     /// Takes one record in: `priority,sequence,time,flags;message`, then lines of details.
-    fn take(&mut self, record: &str) {
+    pub(super) fn take(&mut self, record: &str) {
         let Some((head, message)) = record.split_once(';') else { return };
         // Only the kernel's own words count: the facility is in the upper bits of the priority.
-        let is_kernel = head.split(',').next().and_then(|it| it.parse::<u32>().ok());
-        if is_kernel.is_none_or(|priority| priority >> 3 != 0) {
+        let mut head = head.split(',');
+        let priority = head.next().and_then(|it| it.parse::<u32>().ok());
+        if priority.is_none_or(|priority| priority >> 3 != 0) {
             return;
         }
+        let time = head.nth(1).and_then(|it| it.parse::<u64>().ok()).unwrap_or_default();
         let message = message.lines().next().unwrap_or_default();
         if let Some(usage) = usage(message) {
             self.context.usage = Some(usage);
@@ -129,18 +141,27 @@ impl KernelLog {
             self.context.constraint = constraint(words);
         } else if let Some(mut kill) = killed(message) {
             let context = std::mem::take(&mut self.context);
-            // With memory.oom.group, what was said of the first victim holds for all.
+            // Of a group (memory.oom.group) the kernel says it of the first victim alone, and then
+            // once more that it kills that one, with the others.
+            let again = |(then, known): &(u64, KernelKill)| {
+                known.pid == kill.pid && time.saturating_sub(*then) <= SAME_PROCESS_US
+            };
+            if self.kills.iter().any(again) {
+                return;
+            }
             if let Some((_, constraint, limited, own)) =
                 context.constraint.filter(|(pid, ..)| *pid == kill.pid)
             {
                 kill.constraint = Some(constraint);
+                // Otherwise it was said when nobody could be killed.
+                let usage = context.usage.filter(|_| limited.is_some());
+                (kill.usage_bytes, kill.limit_bytes) = usage.unzip();
                 (kill.limited_cgroup, kill.cgroup) = (limited, own);
-                (kill.usage_bytes, kill.limit_bytes) = context.usage.unzip();
             }
             if self.kills.len() >= MAX_KILLS {
                 self.kills.pop_front();
             }
-            self.kills.push_back(kill);
+            self.kills.push_back((time, kill));
         }
     }
 }
@@ -202,7 +223,7 @@ mod tests {
     use super::*;
 
     fn log(records: &[&str]) -> KernelLog {
-        let mut log = KernelLog { file: None, context: Context::default(), kills: VecDeque::new() };
+        let mut log = KernelLog::default();
         records.iter().for_each(|record| log.take(record));
         log
     }
@@ -251,6 +272,73 @@ mod tests {
         for record in ["", ";", "6,1,1,-;", "x;oom-kill:", "6,1,1,-;Killed process 7 (a) total-vm:"]
         {
             assert_eq!(log(&[record]).kill_of(7), None);
+        }
+    }
+
+    /// The first victim of a group is killed twice, so to speak; the others' context is not told.
+    #[test]
+    fn a_group_is_told_as_the_kernel_tells_it() {
+        let again = KILL.replace("102", "402").replace("65000kB", "1200kB");
+        let other = KILL.replace("process 7 (hog)", "process 8 (small)");
+        let group = "6,4,103,-;Tasks in /a are going to be killed due to memory.oom.group set";
+        let mut log = log(&[USAGE, CHOICE, KILL, group, &again, &other]);
+        let first = log.kill_of(7).unwrap();
+        assert_eq!((first.anon_bytes, first.limit_bytes), (65_000 << 10, Some(65_536 << 10)));
+        let other = log.kill_of(8).unwrap();
+        assert_eq!((other.comm.as_str(), other.limit_bytes), ("small) (x)", None));
+        assert_eq!(log.kill_of(7), None);
+        // The number has a new owner.
+        log.take(KILL);
+        log.take(&KILL.replace("102", "6000000").replace("hog", "next"));
+        assert_eq!(log.kill_of(7).unwrap().comm, "next) (x)");
+    }
+
+    /// The host's memory, that of a cpuset's nodes, and a victim that was chosen because it asked.
+    #[test]
+    fn kills_without_a_cgroups_limit_are_understood() {
+        for (constraint, cpuset, before) in [
+            ("NONE", "cpuset=/,mems_allowed=0", "Out of memory"),
+            ("CPUSET", "cpuset=/a,b,mems_allowed=0-1", "Out of memory"),
+            ("NONE", "cpuset=/,mems_allowed=0", "Out of memory (oom_kill_allocating_task)"),
+        ] {
+            let choice = format!(
+                "6,1,5,-;oom-kill:constraint=CONSTRAINT_{constraint},nodemask=(null),{cpuset},\
+                 global_oom,task_memcg=/user.slice,task=stress,pid=77,uid=1000"
+            );
+            let kill = format!(
+                "3,2,6,-;{before}: Killed process 77 (stress) total-vm:9kB, anon-rss:5kB, \
+                 file-rss:4kB, shmem-rss:3kB, UID:1000 pgtables:2kB oom_score_adj:300"
+            );
+            // A cgroup's words, from when nobody in it could be killed.
+            let kill = log(&[USAGE, &choice, &kill]).kill_of(77).unwrap();
+            assert_eq!(kill.constraint, Some(format!("CONSTRAINT_{constraint}")));
+            assert_eq!((kill.limited_cgroup, kill.limit_bytes), (None, None));
+            assert_eq!(kill.cgroup.as_deref(), Some("/user.slice"));
+            assert_eq!((kill.shmem_bytes, kill.oom_score_adj), (3 << 10, Some(300)));
+        }
+    }
+
+    /// After ten kills in five seconds the kernel says of a kill only that.
+    #[test]
+    fn a_terse_kernel_is_understood() {
+        let kill = log(&[KILL]).kill_of(7).unwrap();
+        assert_eq!((kill.anon_bytes, kill.limit_bytes, kill.cgroup), (65_000 << 10, None, None));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_words_are_too_much(
+            words in proptest::collection::vec(
+                proptest::prop_oneof![
+                    ".*",
+                    "[0-9]{1,3},[0-9]{1,20},[0-9]{1,21},-;(memory: usage |oom-kill:)?.*",
+                    "3,1,1,-;Out of memory: Killed process -?[0-9]{0,12} \\(.*\\) total-vm:[0-9]{0,22}kB.*",
+                    "6,1,1,-;memory: usage [0-9]{0,22}kB, limit [0-9]{0,22}kB, failcnt 1",
+                ],
+                0..20,
+            ),
+        ) {
+            super::super::fuzzing::kernel_log(words.join("\n").as_bytes());
         }
     }
 

@@ -5,6 +5,8 @@
 
 mod cgroup_memory;
 mod cgroup_usage;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod host_usage;
 mod kernel_log;
 mod limits;

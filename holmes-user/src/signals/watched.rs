@@ -158,15 +158,17 @@ impl Watched {
         Ok(Target::Process { pid })
     }
 
-    /// Whose incident the death of a process in this cgroup is; `None` if it is not watched. Where
-    /// the whole host is, it is the cgroup's own.
-    pub fn target_of(&self, pid: u32, cgroup: &str) -> Option<Target> {
+    /// Whose incident the death of a process in this cgroup is, as far as that is known; `None` if it
+    /// is not watched. Where the whole host is, it is the cgroup's own.
+    pub fn target_of(&self, pid: u32, cgroup: Option<&str>) -> Option<Target> {
         match &self.what {
-            What::Host if cgroup.len() > 1 => Some(target(cgroup)),
-            What::Host => Some(Target::Host),
+            What::Host => Some(match cgroup {
+                Some(path) if path.len() > 1 => target(path),
+                _ => Target::Host,
+            }),
             What::Cgroups(named) => named
                 .iter()
-                .filter(|one| is_within(cgroup, &one.path))
+                .filter(|one| cgroup.is_some_and(|path| is_within(path, &one.path)))
                 .max_by_key(|one| one.path.len())
                 .map(|one| target(&one.path)),
             What::Processes(pids) => pids.contains(&pid).then_some(Target::Process { pid }),
@@ -254,6 +256,22 @@ mod tests {
     fn located(path: &str) -> Located {
         use crate::kernel::cgroupfs::Hierarchy;
         Located { hierarchy: Hierarchy::Unified, mount: "/".into(), path: path.to_owned(), id: 1 }
+    }
+
+    #[test]
+    fn a_death_is_the_nearest_watched_ones() {
+        let host = watched(What::Host);
+        assert_eq!(host.target_of(7, Some("/app/web")), Some(target("/app/web")));
+        assert_eq!(host.target_of(7, Some("/")), Some(Target::Host));
+        assert_eq!(host.target_of(7, None), Some(Target::Host));
+        let cgroups = watched(What::Cgroups(vec![located("/app"), located("/app/web")]));
+        assert_eq!(cgroups.target_of(7, Some("/app/web/x")), Some(target("/app/web")));
+        assert_eq!(cgroups.target_of(7, Some("/app/db")), Some(target("/app")));
+        assert_eq!(cgroups.target_of(7, Some("/apple")), None);
+        assert_eq!(cgroups.target_of(7, None), None);
+        let processes = watched(What::Processes(vec![7]));
+        assert_eq!(processes.target_of(7, None), Some(Target::Process { pid: 7 }));
+        assert_eq!(processes.target_of(8, Some("/app")), None);
     }
 
     #[test]

@@ -22,6 +22,7 @@ fn every_workload_builds() -> anyhow::Result<()> {
     let plain = [
         "allocations",
         "churn",
+        "hog",
         "leak",
         "memory",
         "resident",
@@ -96,6 +97,19 @@ fn the_memory_script_is_the_same_every_time() -> anyhow::Result<()> {
     assert!(first.contains("failed=7 surprises=0"), "{first}");
     assert_eq!(program.ask("script", "asked ")?, first);
     assert!(program.ask("touch 8", "asked ")?.contains("mmap_bytes=8388608"));
+    Ok(())
+}
+
+#[test]
+fn a_hog_takes_what_it_is_told_to() -> anyhow::Result<()> {
+    let mut program = Program::start(&Workload::c("hog")?, None)?;
+    program.ask("hold 3", "holding")?;
+    program.ask("eat 4 2", "eating")?;
+    program.hear("full")?;
+    let status = fs::read_to_string(format!("/proc/{}/status", program.pid()))?;
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).context("no RssAnon")?;
+    let kib: u64 = line.split_whitespace().nth(1).context("no number")?.parse()?;
+    assert!((7 << 10..8 << 10).contains(&kib), "{line}");
     Ok(())
 }
 

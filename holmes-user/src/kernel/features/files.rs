@@ -1,8 +1,10 @@
-//! Findings about mounts, the dump folder and the limit of open files.
+//! Findings about mounts, the kernel's log, the dump folder and the limit of open files.
 
 use std::ffi::CString;
+use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use procfs::process::MountInfo;
@@ -16,7 +18,13 @@ const ENOUGH_FILES: u64 = 1024;
 
 pub(super) fn findings(roots: &Roots, dump_dir: &Path) -> Vec<Finding> {
     let mounts = Mounts::read(roots);
-    vec![cgroups(&mounts), tracefs(&mounts), dump_folder(dump_dir), open_files(roots)]
+    vec![
+        cgroups(&mounts),
+        tracefs(&mounts),
+        kernel_log(roots),
+        dump_folder(dump_dir),
+        open_files(roots),
+    ]
 }
 
 /// The mounts this process sees.
@@ -74,6 +82,24 @@ fn tracefs(mounts: &Mounts) -> Finding {
         Some(mount) => Finding::ok(name, enables, format!("at {}", mount.mount_point.display())),
         None => Finding::degraded(name, enables, "not mounted; the rest works without")
             .fix("sudo mount -t tracefs nodev /sys/kernel/tracing"),
+    }
+}
+
+fn kernel_log(roots: &Roots) -> Finding {
+    let (name, enables) = ("kernel log", "what the kernel says of those it kills for memory");
+    let path = roots.dev.join("kmsg");
+    match OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path) {
+        Ok(_) => Finding::ok(name, enables, format!("{}", path.display())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Finding::degraded(
+            name,
+            enables,
+            format!("no {}; incidents of kills come without it", path.display()),
+        )
+        .fix("Docker: --device /dev/kmsg"),
+        Err(error) => {
+            Finding::degraded(name, enables, format!("{} cannot be read: {error}", path.display()))
+                .fix("sudo holmes-ebpf, or allow CAP_SYSLOG")
+        }
     }
 }
 

@@ -39,11 +39,13 @@ pub struct Roots {
     pub sys: PathBuf,
     /// `/boot`, for the kernel's configuration.
     pub boot: PathBuf,
+    /// `/dev`.
+    pub dev: PathBuf,
 }
 
 impl Default for Roots {
     fn default() -> Self {
-        Self { proc: "/proc".into(), sys: "/sys".into(), boot: "/boot".into() }
+        Self { proc: "/proc".into(), sys: "/sys".into(), boot: "/boot".into(), dev: "/dev".into() }
     }
 }
 

@@ -41,6 +41,7 @@ impl Host {
             .write("proc/pressure/memory", "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n")
             .write("proc/kallsyms", "ffffffff81000000 T _text\n")
             .write("proc/2/comm", "kthreadd\n")
+            .write("dev/kmsg", "")
             .write("proc/self/mountinfo", HYBRID)
             .write(
                 "proc/self/limits",
@@ -68,7 +69,7 @@ impl Host {
 
     fn roots(&self) -> Roots {
         let below = |name| self.folder.path().join(name);
-        Roots { proc: below("proc"), sys: below("sys"), boot: below("boot") }
+        Roots { proc: below("proc"), sys: below("sys"), boot: below("boot"), dev: below("dev") }
     }
 
     fn findings(&self) -> Vec<Finding> {
@@ -100,7 +101,8 @@ fn on_a_good_host_only_the_missing_type_information_is_told() {
 fn a_host_without_any_file_has_findings_and_no_panic() {
     let empty = tempfile::tempdir().unwrap();
     let nowhere = empty.path().join("nowhere");
-    let roots = Roots { proc: nowhere.clone(), sys: nowhere.clone(), boot: nowhere.clone() };
+    let [proc, sys, boot, dev] = [(); 4].map(|()| nowhere.clone());
+    let roots = Roots { proc, sys, boot, dev };
     let findings = inspect(&roots, &Held::of([]), &Answers::YES, &nowhere);
     assert!(findings.len() > 15);
     let without_fix: Vec<_> = findings
@@ -256,6 +258,15 @@ fn the_dump_folder_and_open_files_are_looked_at() {
     assert!(host.tell("dump folder").contains("is no folder"));
     host.write("proc/self/limits", "Max open files            256                  4096 files\n");
     assert!(host.tell("open files").contains("ulimit -n 65536"));
+}
+
+#[test]
+fn the_kernels_log_is_opened() {
+    let host = Host::good();
+    assert_eq!(host.find("kernel log").state, State::Ok);
+    fs::remove_file(host.folder.path().join("dev/kmsg")).unwrap();
+    assert_eq!(host.find("kernel log").state, State::Degraded);
+    assert!(host.tell("kernel log").contains("--device /dev/kmsg"));
 }
 
 #[test]

@@ -9,6 +9,10 @@ use super::{MAX_PAGES, MAX_PROCESSES, Process, Residents};
 use crate::collect::Nanos;
 use crate::window::sites::Unused;
 
+/// Children of one process whose inheritance is not noted yet: those of the last second. Each is looked
+/// at when the parent gives something back.
+const MAX_HEIRS: usize = 1024;
+
 impl Residents {
     /// A process was made by another: it begins with the same memory.
     pub(in crate::window) fn forked(
@@ -24,7 +28,7 @@ impl Residents {
         if of.pages.is_empty() && of.heir_of.is_none() {
             return;
         }
-        if !room || child == parent {
+        if !room || child == parent || of.heirs.len() >= MAX_HEIRS {
             self.stats.unfollowed_forks += 1;
             return;
         }
@@ -90,14 +94,15 @@ impl Residents {
     }
 
     fn take_over(&mut self, child: u32, parent: u32, forked: Nanos) {
+        let count = self.processes.get(&parent).map_or(0, |parent| parent.pages.len());
+        if self.is_too_full_to_share(count) {
+            self.stats.unfollowed_forks += 1;
+            return;
+        }
         let pages: Vec<(u64, Page)> = self.processes.get(&parent).map_or_else(Vec::new, |parent| {
             let before = parent.pages.iter().filter(|(_, page)| page.touched <= forked);
             before.map(|(address, page)| (*address, page.clone())).collect()
         });
-        if self.is_too_full_to_share(pages.len()) {
-            self.stats.unfollowed_forks += 1;
-            return;
-        }
         let Some(process) = self.processes.get_mut(&child) else { return };
         for (address, page) in pages {
             // What the child has touched itself is its own.

@@ -176,7 +176,9 @@ impl Residents {
         if of_process >= MAX_PAGES_OF_PROCESS {
             self.thin(tgid, unused);
         }
-        if self.is_full(1, self.sites.added_bytes(site)) {
+        // Where pages are not what takes the room, letting some go makes none.
+        let by_pages = self.pages >= MAX_PAGES || 4 * self.pages * PAGE_BYTES > self.max_bytes;
+        if by_pages && self.is_full(1, self.sites.added_bytes(site)) {
             // By number among equals: a replay must not depend on the order of a hash table.
             let largest = self.processes.iter().max_by_key(|(tgid, it)| (it.pages.len(), **tgid));
             if let Some(largest) = largest.map(|(tgid, _)| *tgid) {
@@ -270,6 +272,8 @@ impl Residents {
 
     /// The last thread of a process ended.
     pub(super) fn ended(&mut self, tgid: u32, now: Nanos) {
+        // What it had from its parent and has not been noted, it has no more.
+        self.disinherit(tgid);
         if let Some(process) = self.processes.get_mut(&tgid) {
             process.ended = Some(now);
             self.ended.push_back((now, tgid));
