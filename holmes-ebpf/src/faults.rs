@@ -96,7 +96,7 @@ pub fn fault(ctx: PerfEventContext) -> u32 {
 /// Pages that the process has gained since its last run, if there are so many that one of them may
 /// have been huge: the kernel counts those at once. Single pages come to about as many as the run
 /// stands for, but they are counted in batches, and some come without a fault of the process. So there
-/// is room for those, no more is believed than the faults can have brought, and user space looks
+/// is room for those, no more is believed than faults can have brought, and user space looks
 /// whether the page is huge, and drops the sample otherwise.
 #[inline(always)]
 fn huge_gain(faults: u64) -> Option<u64> {
@@ -114,11 +114,26 @@ fn huge_gain(faults: u64) -> Option<u64> {
     unsafe { known.write_volatile(pages) };
     let gained = pages.wrapping_sub(before) as i64;
     let expected = 2 * faults + u64::from(COUNT_NOISE.load());
-    let at_most = faults * HUGE_PAGES;
+    // Runs come by the CPU's faults, of which other processes have some: between two of this one's there
+    // may be several times as many as a run stands for.
+    let at_most = (faults + 1) * 8 * HUGE_PAGES;
     if gained < expected as i64 {
         return None;
     }
     Some(if gained as u64 > at_most { at_most } else { gained as u64 })
+}
+
+/// The process has got address space, and will touch it: what it has now is what its next run is
+/// compared with, if there was none yet.
+#[inline(always)]
+pub fn prepare(tgid: u32) {
+    if ANON_PAGES.get_ptr(tgid).is_some() {
+        return;
+    }
+    if let Some(pages) = anon_pages() {
+        // Where there is no room the least recently seen process makes some.
+        let _ = ANON_PAGES.insert(tgid, pages, 0);
+    }
 }
 
 /// The process has given so many bytes back: what it gains next is not to be set off against that.

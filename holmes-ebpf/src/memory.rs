@@ -22,6 +22,7 @@ use holmes_common::{
 };
 
 use crate::{
+    faults,
     filter::{Subject, current_mm, pointer, subject},
     globals::{OFFSETS, SYSCALL_LAYOUT},
     maps::{ALLOWANCES, PAIRS, Slot},
@@ -80,6 +81,7 @@ pub fn mmap_exit(ctx: TracePointContext) -> u32 {
         add(&raw mut (*totals).mmap_calls, 1);
         add(&raw mut (*totals).mmap_bytes, asked);
     });
+    faults::prepare(subject.tgid);
     if flags & MAP_FIXED != 0 {
         releases::released(&subject, address, asked);
     }
@@ -156,6 +158,7 @@ pub fn brk_exit(ctx: TracePointContext) -> u32 {
         releases::released(&subject, after, delta.unsigned_abs());
         return 0;
     }
+    faults::prepare(subject.tgid);
     send(&ctx, &subject, RecordKind::Brk, delta as u64)
 }
 
