@@ -50,8 +50,7 @@ fn another_program_has_none_of_the_memory_of_the_one_before() -> anyhow::Result<
     let mut watched = Watched::c()?;
     watched.does(&format!("touch {TOUCHED}"))?;
     watched.program.ask("exec", "ready")?;
-    watched.does("innocent 40")?;
-    std::thread::sleep(super::KNOWN);
+    watched.is_seen()?;
     watched.does("read 128")?;
     let profile = watched.profile()?;
     expect_both(&profile, "touch_in_c", [TOUCHED, 0])?;

@@ -174,6 +174,9 @@ fn no_more_is_in_use_than_is_resident() {
     assert_eq!(in_use(&window, 6), [(7, 1, 40), (7, 2, 40)]);
     end(&mut window, &Process::new(8, "/app"), 5_500);
     assert_eq!(in_use(&window, 6), [(7, 2, 40)]);
+    // More than the older ones: of the copies, too.
+    window.resident(7, [20 * BYTES, 0]);
+    assert_eq!(in_use(&window, 6), [(7, 2, 20)]);
 }
 
 #[test]
