@@ -20,7 +20,7 @@ pub const NOT_YET: [(&str, &str); 2] = [
 /// Guards against hanging, not expectations. Together with the installation they keep the whole
 /// command under an hour on two cores.
 const LIMIT_BUILD: Duration = Duration::from_secs(20 * 60);
-const LIMIT_LIVE: Duration = Duration::from_secs(20 * 60);
+const LIMIT_LIVE: Duration = Duration::from_secs(30 * 60);
 const LIMIT_VM: Duration = Duration::from_secs(25 * 60);
 
 /// What the steps can rely on.

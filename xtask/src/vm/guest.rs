@@ -17,8 +17,8 @@ use super::kernels::Kernel;
 use super::outcome::Outcome;
 use crate::command;
 
-/// The guest's memory. The tests and the layer of files they write fit into it.
-const MEMORY: &str = "1G";
+/// The guest's memory. The tests, which touch a GiB, and the layer of files they write fit into it.
+const MEMORY: &str = "4G";
 
 /// The host's two CPUs, as the tests know them: some need one that is idle.
 const CPUS: &str = "2";
