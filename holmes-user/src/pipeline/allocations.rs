@@ -9,11 +9,11 @@ use holmes_common::limits::DRAIN_INTERVAL_MS;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::live::Live;
 use super::os_signals::{OsSignal, OsSignals};
-use super::record::{NAMING, Output, progress};
+use super::record::{NAMING, Output, pprof, progress, tell_of};
 use super::symbolizer;
 use crate::capture::Losses;
 use crate::collect::{Nanos, What, clock};
@@ -93,11 +93,7 @@ pub(super) async fn record(settings: &RecordSettings, interval: u64) -> anyhow::
             notes.extend(recording.notes(&counts, &losses));
             let target = live.watched.to_string();
             let about = About::allocations(from_unix_ns, interval, &target, notes);
-            let made = profile::encode(&cut, &symbols, &about);
-            if let Err(violations) = profile::validate::check(&made) {
-                error!("the profile breaks a rule of the format: {violations:?}");
-            }
-            profile::write_gz(&made)
+            pprof(&cut, &symbols, &about)
         }
     };
     output.write(&bytes)?;
@@ -105,13 +101,7 @@ pub(super) async fn record(settings: &RecordSettings, interval: u64) -> anyhow::
     if let Some(advice) = advice(&losses, counts.get(Counter::AllocationCalls)) {
         warn!("{advice}");
     }
-    info!(
-        "{}: {} stacks, {} of {} addresses named",
-        settings.output.display(),
-        cut.samples.len(),
-        names.places() - names.none(),
-        names.places()
-    );
+    tell_of(settings, &cut, &names);
     Ok(())
 }
 

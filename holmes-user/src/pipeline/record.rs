@@ -20,8 +20,8 @@ use crate::collect::{Nanos, clock};
 use crate::profile::{self, About};
 use crate::rules::RuleSet;
 use crate::settings::{RecordFormat, RecordSettings, Tunables, WindowSettings};
-use crate::symbolize::Name;
-use crate::window::ProfileKind;
+use crate::symbolize::{Name, NameStats, SymbolTable};
+use crate::window::{Cut, ProfileKind};
 
 /// Room for the window's ends beside the recording itself.
 const MARGIN: Duration = Duration::from_secs(10);
@@ -102,11 +102,7 @@ async fn record(settings: &RecordSettings) -> anyhow::Result<()> {
         RecordFormat::Pprof => {
             let target = live.watched.to_string();
             let about = About::recording(from_unix_ns, sampling.period_ns, &target, &samples);
-            let made = profile::encode(&cut, &symbols, &about);
-            if let Err(violations) = profile::validate::check(&made) {
-                error!("the profile breaks a rule of the format: {violations:?}");
-            }
-            profile::write_gz(&made)
+            pprof(&cut, &symbols, &about)
         }
     };
     output.write(&bytes)?;
@@ -114,6 +110,22 @@ async fn record(settings: &RecordSettings) -> anyhow::Result<()> {
     if let Some(advice) = advice(&samples) {
         warn!("{advice}");
     }
+    tell_of(settings, &cut, &names);
+    Ok(())
+}
+
+/// The bytes of a profile. One that breaks a rule of the format is written all the same: most readers
+/// forgive.
+pub(super) fn pprof(cut: &Cut, symbols: &SymbolTable, about: &About) -> Vec<u8> {
+    let made = profile::encode(cut, symbols, about);
+    if let Err(violations) = profile::validate::check(&made) {
+        error!("the profile breaks a rule of the format: {violations:?}");
+    }
+    profile::write_gz(&made)
+}
+
+/// Says what was written, and how much of it has names.
+pub(super) fn tell_of(settings: &RecordSettings, cut: &Cut, names: &NameStats) {
     info!(
         "{}: {} stacks, {} of {} addresses named",
         settings.output.display(),
@@ -121,7 +133,6 @@ async fn record(settings: &RecordSettings) -> anyhow::Result<()> {
         names.places() - names.none(),
         names.places()
     );
-    Ok(())
 }
 
 /// Collects until the time is over, or somebody interrupts: then what there is counts.

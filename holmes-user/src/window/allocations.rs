@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use holmes_common::limits::MAX_LIVE_ALLOCATIONS;
-use holmes_common::record::flag;
 
 use super::cut::{Cut, CutSample, Owner, ProfileKind};
 use crate::collect::{Memory, Nanos, Stack, What};
@@ -124,13 +123,7 @@ impl AllocationLedger {
 
     fn allocated(&mut self, attributed: Attributed, address: u64, amount: Amount) {
         let Attributed { observation, image, cgroup } = attributed;
-        let owner = Owner {
-            tgid: observation.tgid,
-            comm: observation.comm,
-            cgroup,
-            image,
-            recorder: observation.flags & flag::RECORDER != 0,
-        };
+        let owner = Owner::of(&observation, cgroup, image);
         let known = (Arc::new(owner), observation.stack);
         let place = self.places.get(&known).copied();
         if self.live.len() >= MAX_LIVE || place.is_none() && self.sites.len() >= MAX_SITES {

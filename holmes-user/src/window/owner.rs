@@ -7,14 +7,25 @@ use std::hash::{Hash, Hasher};
 use std::mem::size_of;
 use std::sync::Arc;
 
+use holmes_common::record::flag;
 use rustc_hash::FxHashMap;
 
 use super::cut::Owner;
 use super::intern::{Interned, Interner, Measured, table_bytes};
-use crate::collect::Comm;
+use crate::collect::{Comm, Observation};
 use crate::process::{Cgroup, Image, Mapping};
 
 impl Owner {
+    /// Whose an observation is.
+    pub(super) fn of(
+        observation: &Observation,
+        cgroup: Arc<Cgroup>,
+        image: Option<Arc<Image>>,
+    ) -> Self {
+        let recorder = observation.flags & flag::RECORDER != 0;
+        Self { tgid: observation.tgid, comm: observation.comm, cgroup, image, recorder }
+    }
+
     /// An image is known by its number: it is unique within a run.
     fn image_number(&self) -> Option<u32> {
         self.image.as_ref().map(|image| image.number)

@@ -96,13 +96,7 @@ impl Window {
             return Fate::NotProfiled;
         };
         self.advance(observation.time);
-        let owner = Owner {
-            tgid: observation.tgid,
-            comm: observation.comm,
-            cgroup,
-            image,
-            recorder: observation.flags & flag::RECORDER != 0,
-        };
+        let owner = Owner::of(&observation, cgroup, image);
         let second = observation.time.second();
         let Observation { what, tgid, time, stack, .. } = observation;
         let memory = if let What::Fault { memory, .. } = what { memory } else { Memory::default() };
