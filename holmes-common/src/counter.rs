@@ -119,10 +119,9 @@ counters! {
     CgroupTotalsFull = "cgroup_totals_full",
     /// A cgroup's membership could not be remembered: decided again next time.
     VerdictMapFull = "verdict_map_full",
-    /// A paired system call began while the pair map was full: it is not counted.
-    PairMapFull = "pair_map_full",
-    /// A paired system call ended whose beginning was not seen (it began before the probes did).
-    PairMissing = "pair_missing",
+    /// A call gave memory back, or moved the heap's end, of a process whose address space was not known
+    /// before: how much is not counted.
+    SpaceUnknown = "space_unknown",
     /// The cgroup of a task could not be read.
     CgroupUnreadable = "cgroup_unreadable",
     /// Sampled allocations that were made, or whose end was not seen.

@@ -20,24 +20,6 @@ pub const NO_OFFSET: u32 = u32::MAX;
 /// into `css_set.subsys`, that is a v1 controller's hierarchy.
 pub const UNIFIED_HIERARCHY: u32 = u32::MAX;
 
-/// Where a system-call tracepoint keeps its values, read from the running kernel's format files
-/// and written into the global `SYSCALL_LAYOUT`. In bytes from the start of the event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub struct SyscallLayout {
-    /// The first argument of `sys_enter_*`; the others follow, eight bytes each.
-    pub arguments: u32,
-    /// The result of `sys_exit_*`.
-    pub result: u32,
-}
-
-impl SyscallLayout {
-    /// What every kernel without real-time patches has.
-    pub const USUAL: Self = Self { arguments: 16, result: 16 };
-}
-
-const _: () = assert!(size_of::<SyscallLayout>() == 2 * 4, "SyscallLayout has padding");
-
 /// Struct offsets, read from the running kernel's BTF and written into the global `OFFSETS`.
 /// In bytes from the struct's start; [`NO_OFFSET`] where the kernel has no such field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +34,9 @@ pub struct Offsets {
     /// `task_struct.stack`: where the task's kernel stack begins, on kernels without
     /// `bpf_task_pt_regs`; otherwise not needed.
     pub task_stack: u32,
+    /// `task_struct.thread_info.status`: on x86-64 whether the task is in a 32-bit system call, as
+    /// one of its bits.
+    pub task_status: u32,
     /// `task_struct.cgroups`: the task's `css_set`.
     pub task_cgroups: u32,
     /// `task_struct.signal`: what the threads of a process share.
@@ -64,6 +49,8 @@ pub struct Offsets {
     pub mm_brk: u32,
     /// `mm_struct.total_vm`: mapped pages.
     pub mm_total_vm: u32,
+    /// `mm_struct.stack_vm`: those of them that are stacks which grow by themselves.
+    pub mm_stack_vm: u32,
     /// `css_set.subsys`: an array of pointers, one for each v1 controller.
     pub css_set_subsys: u32,
     /// `css_set.dfl_cgrp`: the cgroup in the unified hierarchy.
@@ -85,12 +72,14 @@ impl Offsets {
         task_tgid: NO_OFFSET,
         task_mm: NO_OFFSET,
         task_stack: NO_OFFSET,
+        task_status: NO_OFFSET,
         task_cgroups: NO_OFFSET,
         task_signal: NO_OFFSET,
         signal_live: NO_OFFSET,
         mm_anon_pages: NO_OFFSET,
         mm_brk: NO_OFFSET,
         mm_total_vm: NO_OFFSET,
+        mm_stack_vm: NO_OFFSET,
         css_set_subsys: NO_OFFSET,
         css_set_dfl_cgrp: NO_OFFSET,
         css_cgroup: NO_OFFSET,
@@ -100,4 +89,4 @@ impl Offsets {
     };
 }
 
-const _: () = assert!(size_of::<Offsets>() == 16 * 4, "Offsets has padding");
+const _: () = assert!(size_of::<Offsets>() == 18 * 4, "Offsets has padding");

@@ -39,10 +39,6 @@ pub const MAX_CGROUPS: u32 = 4096;
 /// are decided again).
 pub const MAX_VERDICTS: u32 = 8192;
 
-/// Threads that may be inside a memory system call at the same time. They take microseconds, or
-/// wait for the process's memory lock: at most the threads of a few processes.
-pub const MAX_PAIRS: u32 = 8192;
-
 /// Cgroups or processes that a recorder may be pointed at.
 pub const MAX_TARGETS: u32 = 256;
 
@@ -69,18 +65,23 @@ pub const MAX_MAPPING_ENTRIES: u32 = 1 << 18;
 pub const MAX_PROCESSES: u32 = 1 << 15;
 
 /// Runs of the fault probe in a second on each CPU, about. The kernel's own work for one costs about a
-/// tenth of a fault, so not every fault can have one: it varies how many faults a run stands for so
-/// that it comes to this. Few faults are seen one by one, huge pages among them; many are not, and
-/// since it goes by the clock, no pattern of a program keeps step with it.
-pub const FAULT_FREQUENCY: u64 = 50_000;
+/// third of a fault, so not every fault can have one: it varies how many faults a run stands for so
+/// that it comes to this. Few faults are seen one by one, huge pages among them: a CPU cannot fill more
+/// of those in a second. Many are not, and since it goes by the clock, no pattern of a program keeps
+/// step with it.
+pub const FAULT_FREQUENCY: u64 = 8_000;
 
 /// Bytes of memory that one fault sample stands for on average, unless the user says otherwise: what
 /// Go's own heap profile has.
 pub const DEFAULT_FAULT_INTERVAL: u64 = 512 << 10;
 
-/// Processes whose page counts the fault probe remembers. One that is forgotten has its next run weighed
-/// as if its pages were small.
-pub const MAX_FAULTING: u32 = 4096;
+/// Processes whose address spaces the probes remember, the least recently met ones go first. Of one that
+/// is forgotten the next call that gives memory back does not count.
+pub const MAX_SPACES: u32 = 8192;
+
+/// Shift from pages to bytes: x86-64 has no other page size, and arm64 has this one with most
+/// distributions.
+pub const PAGE_SHIFT: u32 = 12;
 
 /// Regions of [`FAULT_REGION_BITS`] in which faults have been sampled: 128 GiB of touched addresses.
 /// The least recently sampled go first; what is given back in them is then not noticed.
@@ -94,10 +95,10 @@ pub const FAULT_REGION_BITS: u32 = 21;
 pub const MAX_REGIONS_LOOKED_UP: u64 = 16;
 
 /// Memory calls that are recorded one by one on each CPU before any is left out, and how many
-/// nanoseconds earn another one: a stack takes about 3 us, so calls cost at most 1.5 % of a CPU.
+/// nanoseconds earn another one: a stack takes about 3 us, so they cost at most 0.6 % of a CPU.
 pub const CALL_BURST: u64 = 2048;
 /// See [`CALL_BURST`].
-pub const CALL_EARNED_NS: u64 = 200_000;
+pub const CALL_EARNED_NS: u64 = 500_000;
 
 /// Of the calls beyond that, one of so many is recorded, and stands for them; a power of two.
 pub const CALL_SHARE: u64 = 64;

@@ -13,20 +13,22 @@ use aya_ebpf::{
 use holmes_common::{
     counter::Stream,
     globals::NO_OFFSET,
-    limits::{FAULT_REGION_BITS, MAX_REGIONS_LOOKED_UP},
+    limits::{FAULT_REGION_BITS, MAX_REGIONS_LOOKED_UP, PAGE_SHIFT},
     record::{RecordKind, flag},
 };
 
 use crate::{
-    filter::{current_mm, pointer, subject},
-    globals::{COUNT_NOISE, FAULT_INTERVAL, OFFSETS},
-    maps::{ANON_PAGES, FAULT_STATES, SAMPLED_REGIONS, Slot},
+    filter::subject,
+    globals::{COUNT_NOISE, FAULT_INTERVAL, offset},
+    maps::{FAULT_STATES, SAMPLED_REGIONS, Slot},
     record::Report,
+    spaces,
+    task::{current_mm, follow},
     unwind::{chains, registers},
 };
 
-/// Bytes of a page on x86-64, and on arm64 as most distributions configure it.
-const PAGE_BYTES: u64 = 4096;
+/// Bytes of a page.
+const PAGE_BYTES: u64 = 1 << PAGE_SHIFT;
 
 /// Pages of a huge page: what one entry of the page table's last level but one covers.
 const HUGE_PAGES: u64 = 512;
@@ -102,16 +104,13 @@ pub fn fault(ctx: PerfEventContext) -> u32 {
 fn huge_gain(faults: u64) -> Option<u64> {
     let pages = anon_pages()?;
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    let Some(known) = ANON_PAGES.get_ptr_mut(tgid) else {
-        // Where there is no room the least recently seen process makes some.
-        let _ = ANON_PAGES.insert(tgid, pages, 0);
+    let Some(space) = spaces::known(tgid) else {
+        spaces::renew(tgid);
         return None;
     };
-    // SAFETY: a word of the map's, read and written whole. Two CPUs of one process may see the same
-    // gain: then it counts twice.
-    let before = unsafe { known.read_volatile() };
-    // SAFETY: as above.
-    unsafe { known.write_volatile(pages) };
+    // Two CPUs of one process may see the same gain: then it counts twice.
+    let before = space.anon_pages;
+    space.anon_pages = pages;
     let gained = pages.wrapping_sub(before) as i64;
     let expected = 2 * faults + u64::from(COUNT_NOISE.load());
     // Runs come by the CPU's faults, of which other processes have some: between two of this one's there
@@ -121,19 +120,6 @@ fn huge_gain(faults: u64) -> Option<u64> {
         return None;
     }
     Some(if gained as u64 > at_most { at_most } else { gained as u64 })
-}
-
-/// The process has got address space, and will touch it: what it has now is what its next run is
-/// compared with, if there was none yet.
-#[inline(always)]
-pub fn prepare(tgid: u32) {
-    if ANON_PAGES.get_ptr(tgid).is_some() {
-        return;
-    }
-    if let Some(pages) = anon_pages() {
-        // Where there is no room the least recently seen process makes some.
-        let _ = ANON_PAGES.insert(tgid, pages, 0);
-    }
 }
 
 /// The process has given so many bytes back: what it gains next is not to be set off against that.
@@ -147,29 +133,20 @@ pub fn shrunk(tgid: u32, bytes: u64) {
     let Some(pages) = anon_pages() else {
         return;
     };
-    let Some(known) = ANON_PAGES.get_ptr_mut(tgid) else {
+    let Some(space) = spaces::known(tgid) else {
         return;
     };
-    // SAFETY: as in `huge_gain`.
-    if pages < unsafe { known.read_volatile() } {
-        // SAFETY: as above.
-        unsafe { known.write_volatile(pages) };
+    if pages < space.anon_pages {
+        space.anon_pages = pages;
     }
-}
-
-/// The process has ended: whoever has its number next begins anew.
-#[inline(always)]
-pub fn forget(tgid: u32) {
-    // Not known is not an error.
-    let _ = ANON_PAGES.remove(tgid);
 }
 
 /// The anonymous pages of the current process; `None` where they cannot be read.
 #[inline(always)]
 fn anon_pages() -> Option<u64> {
-    let offsets = OFFSETS.load();
-    let mm = current_mm(offsets.task_mm).filter(|mm| *mm != 0)?;
-    (offsets.mm_anon_pages != NO_OFFSET).then(|| pointer(mm, offsets.mm_anon_pages))
+    let mm = current_mm().filter(|mm| *mm != 0)?;
+    let offset = offset!(mm_anon_pages);
+    (offset != NO_OFFSET).then(|| follow(mm, offset))
 }
 
 /// Draws the distance to the next sample: between half and one and a half of the interval, so that no

@@ -2,7 +2,7 @@
 
 use aya_ebpf::Global;
 use holmes_common::{
-    globals::{Offsets, SyscallLayout, UNIFIED_HIERARCHY},
+    globals::{Offsets, UNIFIED_HIERARCHY},
     limits::DEFAULT_FAULT_INTERVAL,
 };
 
@@ -23,6 +23,23 @@ pub static RECORDER_TGID: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub static OFFSETS: Global<Offsets> = Global::new(Offsets::UNKNOWN);
 
+/// One of [`OFFSETS`], by the name of its field. Only that one is loaded: of the whole struct the
+/// compiler loads every word, each time.
+macro_rules! offset {
+    ($field:ident) => {
+        $crate::globals::offset_at(core::mem::offset_of!(holmes_common::globals::Offsets, $field))
+    };
+}
+pub(crate) use offset;
+
+/// The offset that is so many bytes into [`OFFSETS`].
+#[inline(always)]
+pub fn offset_at(at: usize) -> u32 {
+    // SAFETY: `Global` has nothing but its value, and `at` is a field's place in it. Volatile as its own
+    // `load`: the value is user space's.
+    unsafe { (&raw const OFFSETS).cast::<u8>().add(at).cast::<u32>().read_volatile() }
+}
+
 /// Bytes between two fault samples on average.
 #[unsafe(no_mangle)]
 pub static FAULT_INTERVAL: Global<u64> = Global::new(DEFAULT_FAULT_INTERVAL);
@@ -31,10 +48,6 @@ pub static FAULT_INTERVAL: Global<u64> = Global::new(DEFAULT_FAULT_INTERVAL);
 /// it counts on each CPU before it adds that up, and half a huge page.
 #[unsafe(no_mangle)]
 pub static COUNT_NOISE: Global<u32> = Global::new(256);
-
-/// Where system-call tracepoints keep their values.
-#[unsafe(no_mangle)]
-pub static SYSCALL_LAYOUT: Global<SyscallLayout> = Global::new(SyscallLayout::USUAL);
 
 /// Whether the kernel has the helper `bpf_task_pt_regs` (5.15). Where it is 0 the verifier never
 /// comes to the call.

@@ -9,13 +9,14 @@ use holmes_common::{
 };
 
 use crate::{
-    allocations, faults,
-    filter::{Subject, current_word, pointer, subject},
-    globals::OFFSETS,
+    allocations,
+    filter::{Subject, subject},
+    globals::offset,
     maps::{PROCESSES, Slot},
-    memory,
     record::Report,
+    spaces,
     stats::{add, cgroup_totals},
+    task::{self, follow, follow_half},
 };
 
 /// `sched:sched_process_exec`, in the process's own context, after the program was replaced.
@@ -31,6 +32,7 @@ pub fn sched_process_exec(ctx: RawTracePointContext) -> u32 {
     // What user space knows of it was the program before: until it has looked again, walks are the
     // kernel's. Not known is not an error.
     let _ = PROCESSES.remove(subject.tgid);
+    spaces::renew(subject.tgid);
     debug!(&ctx, "exec: pid {} in cgroup {}", subject.tgid, subject.cgroup_id);
     send(&subject, Slot::Exec, RecordKind::Exec, 0);
     0
@@ -46,11 +48,10 @@ pub fn sched_process_exit(ctx: RawTracePointContext) -> u32 {
         // SAFETY: the pointer comes from the map.
         unsafe { add(&raw mut (*totals).exits, 1) };
     }
-    memory::forget_current();
     allocations::forget_current();
     debug!(&ctx, "exit: thread {} of pid {}", subject.tid, subject.tgid);
     let flags = if is_last_thread() {
-        faults::forget(subject.tgid);
+        spaces::forget(subject.tgid);
         flag::LAST_THREAD
     } else {
         0
@@ -68,11 +69,10 @@ fn send(subject: &Subject, slot: Slot, kind: RecordKind, flags: u32) {
 /// before the tracepoint. Where the layout is not known, nothing is the last.
 #[inline(always)]
 fn is_last_thread() -> bool {
-    let offsets = OFFSETS.load();
-    let signal = current_word(offsets.task_signal);
-    if signal == 0 || offsets.signal_live == NO_OFFSET {
+    let signal = follow(task::current(), offset!(task_signal));
+    if signal == 0 || offset!(signal_live) == NO_OFFSET {
         return false;
     }
-    // An `atomic_t` of four bytes, in the word that it begins.
-    pointer(signal, offsets.signal_live) as u32 == 0
+    // An `atomic_t`.
+    follow_half(signal, offset!(signal_live)) == 0
 }

@@ -4,7 +4,10 @@
 //! - [`globals`]: what user space set before loading;
 //! - [`maps`]: every map, with who writes it, who reads it and what bounds it;
 //! - [`stats`]: counters by cause and the totals of each cgroup;
+//! - [`task`]: what the kernel keeps of tasks;
 //! - [`filter`]: whether the current task is the target's, decided before any stack is walked;
+//! - [`system_call`]: which system call ends, and with which arguments, by architecture;
+//! - [`spaces`]: what each process's address space was when it was met last;
 //! - [`record`]: one record from header to ring buffer;
 //! - [`unwind`]: the user and the kernel stack, in a chain of programs;
 //! - one file per probe family: [`sample`], [`faults`], [`memory`], [`releases`], [`threads`],
@@ -27,7 +30,12 @@ mod oom;
 mod record;
 mod releases;
 mod sample;
+mod spaces;
 mod stats;
+#[cfg_attr(bpf_target_arch = "aarch64", path = "system_call_aarch64.rs")]
+#[cfg_attr(not(bpf_target_arch = "aarch64"), path = "system_call_x86_64.rs")]
+mod system_call;
+mod task;
 mod threads;
 mod unwind;
 

@@ -11,8 +11,8 @@ use holmes_common::{
     counter::{COUNTERS, CgroupTotals},
     limits::{
         DEFAULT_RING_BYTES, DEFAULT_ROWS, MAX_ALLOCATING_THREADS, MAX_ALLOCATION_WALKS,
-        MAX_CGROUPS, MAX_EXES, MAX_FAULT_REGIONS, MAX_FAULTING, MAX_LIVE_ALLOCATIONS,
-        MAX_MAPPING_ENTRIES, MAX_PAGES, MAX_PAIRS, MAX_PROCESSES, MAX_TARGETS, MAX_VERDICTS,
+        MAX_CGROUPS, MAX_EXES, MAX_FAULT_REGIONS, MAX_LIVE_ALLOCATIONS, MAX_MAPPING_ENTRIES,
+        MAX_PAGES, MAX_PROCESSES, MAX_SPACES, MAX_TARGETS, MAX_VERDICTS,
     },
     unwind::{Exe, Mapping, MappingKey, Page, Row},
 };
@@ -20,8 +20,9 @@ use holmes_common::{
 use crate::{
     allocations::Caller,
     faults::FaultState,
-    memory::{Allowance, Pending},
+    memory::Allowance,
     record::Scratch,
+    spaces::Space,
     unwind::{CHAIN_LEN, copy::CopyRoom},
 };
 
@@ -61,10 +62,10 @@ pub static TARGET_PIDS: HashMap<u32, u8> = HashMap::with_max_entries(MAX_TARGETS
 #[map]
 pub static VERDICTS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(MAX_VERDICTS, 0);
 
-/// What a memory system call asked for and found when it began, by `tgid << 32 | tid`. Written when
-/// the call begins, removed when it or its thread ends; a thread is in one call at a time.
+/// What each process's address space was when a probe met it last, by process id. Not visible to user
+/// space.
 #[map]
-pub static PAIRS: HashMap<u64, Pending> = HashMap::with_max_entries(MAX_PAIRS, 0);
+pub static SPACES: LruHashMap<u32, Space> = LruHashMap::with_max_entries(MAX_SPACES, 0);
 
 /// How many memory calls may still be recorded one by one, on each CPU. Not visible to user space.
 #[map]
@@ -73,11 +74,6 @@ pub static ALLOWANCES: PerCpuArray<Allowance> = PerCpuArray::with_max_entries(1,
 /// How far each CPU is from its next fault sample. Not visible to user space.
 #[map]
 pub static FAULT_STATES: PerCpuArray<FaultState> = PerCpuArray::with_max_entries(1, 0);
-
-/// Anonymous pages of each process when the fault probe met it last, by process id. Not visible to user
-/// space.
-#[map]
-pub static ANON_PAGES: LruHashMap<u32, u64> = LruHashMap::with_max_entries(MAX_FAULTING, 0);
 
 /// Regions of processes in which faults have been sampled. Written by the fault probe, read where
 /// memory is given back, so that only what matters is reported.

@@ -1,60 +1,47 @@
 //! mmap, munmap, brk, mremap and madvise: how a process changes its address space, with sizes, and
 //! stacks where it gains.
 //!
-//! A call counts when it has succeeded; a failed one changes nothing. Its arguments are still known
-//! then. Where a difference is needed, another probe keeps the value from before. Each cgroup's
-//! totals are exact; of the records, some are left out where a process does nothing else.
+//! One program looks at the ends of all system calls and lets go of most at once: a tracepoint of each
+//! call's own costs ten times as much. A call counts when it has succeeded; a failed one changes
+//! nothing. Its arguments are still known then; what the process had before is in `spaces`. Each
+//! cgroup's totals are exact; of the records, some are left out where a process does nothing else.
 
 use aya_ebpf::{
     EbpfContext,
-    helpers::{
-        bpf_get_current_pid_tgid,
-        generated::{bpf_get_prandom_u32, bpf_ktime_get_ns},
-    },
-    macros::tracepoint,
-    programs::TracePointContext,
+    helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_ns},
+    macros::raw_tracepoint,
+    programs::RawTracePointContext,
 };
 use holmes_common::{
     counter::{CgroupTotals, Counter, Stream},
-    globals::NO_OFFSET,
-    limits::{CALL_BURST, CALL_EARNED_NS, CALL_SHARE, LARGE_CALL_BYTES},
+    limits::{CALL_BURST, CALL_EARNED_NS, CALL_SHARE, LARGE_CALL_BYTES, PAGE_SHIFT},
     record::RecordKind,
 };
 
 use crate::{
-    faults,
-    filter::{Subject, current_mm, pointer, subject},
-    globals::{OFFSETS, SYSCALL_LAYOUT},
-    maps::{ALLOWANCES, PAIRS, Slot},
+    filter::{Subject, subject},
+    maps::{ALLOWANCES, Slot},
     record::Report,
-    releases,
+    releases::{self, Range},
+    spaces::{self, pages},
     stats::{add, cgroup_totals, count},
+    system_call,
+    task::current_mm,
     unwind::{chains, registers},
 };
 
 /// System calls return addresses; from here on they are negated error numbers (`MAX_ERRNO`).
 const FIRST_ERROR: u64 = -4095_i64 as u64;
 
-/// Shift from pages to bytes on x86-64, which has no other page size.
-const PAGE_SHIFT: u32 = 12;
-
-/// Marks a word of the process that could not be read: no address and no page count is this large.
-const UNKNOWN: u64 = u64::MAX;
-
 /// `MAP_FIXED`: what was mapped there before is gone.
 const MAP_FIXED: u64 = 0x10;
+
+/// `MAP_GROWSDOWN`: a stack.
+const MAP_GROWSDOWN: u64 = 0x100;
 
 /// `MADV_DONTNEED`, `MADV_REMOVE` and `MADV_DONTNEED_LOCKED`: the pages are gone at once. Those that
 /// only allow the kernel to take pages some time are seen when the pages are looked at.
 const GIVES_BACK: [u64; 3] = [4, 9, 24];
-
-/// A call that has begun.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct Pending {
-    /// What the process had before: for `munmap` pages mapped, for `brk` the heap's end.
-    before: u64,
-}
 
 /// How many calls may still be recorded one by one on a CPU.
 #[repr(C)]
@@ -67,239 +54,221 @@ pub struct Allowance {
     earned_at: u64,
 }
 
-/// Returns the address, or an error; `mmap(addr, length, prot, flags, ...)`.
-#[tracepoint(category = "syscalls", name = "sys_exit_mmap")]
-pub fn mmap_exit(ctx: TracePointContext) -> u32 {
-    let address = result(&ctx);
-    if address >= FIRST_ERROR {
+/// `raw_syscalls:sys_exit`, arguments (`struct pt_regs *regs`, `long ret`), in the context of the process.
+#[raw_tracepoint(tracepoint = "sys_exit")]
+pub fn memory_call(ctx: RawTracePointContext) -> u32 {
+    let result: u64 = ctx.arg(1);
+    let regs = registers::saved_for_call(ctx.arg(0));
+    let number = system_call::number(regs);
+    let is_one = number == system_call::MMAP
+        || number == system_call::MUNMAP
+        || number == system_call::BRK
+        || number == system_call::MREMAP
+        || number == system_call::MADVISE;
+    // The numbers of 32-bit calls mean something else.
+    if !is_one || result >= FIRST_ERROR || system_call::is_compat() {
         return 0;
     }
-    let Some((subject, [_, asked, _, flags])) = succeeded() else {
+    let Some(subject) = subject() else {
         return 0;
     };
-    tally(&subject, |totals| unsafe {
-        add(&raw mut (*totals).mmap_calls, 1);
-        add(&raw mut (*totals).mmap_bytes, asked);
-    });
-    faults::prepare(subject.tgid);
-    if flags & MAP_FIXED != 0 {
-        releases::released(&subject, address, asked);
-    }
-    send(&ctx, &subject, RecordKind::Mmap, asked)
-}
-
-/// `munmap(addr, length)`.
-#[tracepoint(category = "syscalls", name = "sys_enter_munmap")]
-pub fn munmap_enter(_ctx: TracePointContext) -> u32 {
-    begin(OFFSETS.load().mm_total_vm)
-}
-
-/// Returns 0, or an error. The length is what was asked, which may cover holes: it is clamped to
-/// the pages that the process lost meanwhile.
-#[tracepoint(category = "syscalls", name = "sys_exit_munmap")]
-pub fn munmap_exit(ctx: TracePointContext) -> u32 {
-    let Some((subject, Pending { before })) = end() else {
+    let Some(arguments) = system_call::arguments(regs) else {
         return 0;
     };
-    if result(&ctx) != 0 {
-        return 0;
-    }
-    let Some([address, length, ..]) = arguments() else {
+    let Some(mm) = current_mm() else {
         return 0;
     };
-    // The kernel unmaps whole pages.
-    let asked = length.wrapping_add((1 << PAGE_SHIFT) - 1) >> PAGE_SHIFT << PAGE_SHIFT;
-    let after = mm_word(OFFSETS.load().mm_total_vm);
-    let bytes = if before == UNKNOWN || after == UNKNOWN {
-        asked
+    let call = Call { subject, mm, arguments, result };
+    let change = if number == system_call::MMAP {
+        call.mmap()
+    } else if number == system_call::BRK {
+        call.brk()
+    } else if number == system_call::MREMAP {
+        call.mremap()
+    } else if number == system_call::MUNMAP {
+        call.munmap()
     } else {
-        // Another thread may map memory meanwhile: then less is seen, never more.
-        asked.min(before.saturating_sub(after) << PAGE_SHIFT)
+        call.madvise()
     };
-    tally(&subject, |totals| unsafe {
-        add(&raw mut (*totals).munmap_calls, 1);
-        add(&raw mut (*totals).munmap_bytes, bytes);
-    });
-    releases::released(&subject, address, asked);
-    0
-}
-
-/// `brk(end)`.
-#[tracepoint(category = "syscalls", name = "sys_enter_brk")]
-pub fn brk_enter(_ctx: TracePointContext) -> u32 {
-    begin(OFFSETS.load().mm_brk)
-}
-
-/// Returns where the heap ends now; unchanged if the call failed or only asked.
-#[tracepoint(category = "syscalls", name = "sys_exit_brk")]
-pub fn brk_exit(ctx: TracePointContext) -> u32 {
-    let Some((subject, Pending { before })) = end() else {
-        return 0;
-    };
-    if before == UNKNOWN || before == 0 {
-        // Without the heap's end before the call a difference means nothing.
-        count(Counter::PairMissing);
-        return 0;
-    }
-    let after = result(&ctx);
-    let delta = after.wrapping_sub(before) as i64;
-    if delta == 0 {
-        return 0;
-    }
-    tally(&subject, |totals| unsafe {
-        add(&raw mut (*totals).brk_calls, 1);
-        if delta > 0 {
-            add(&raw mut (*totals).brk_grown_bytes, delta as u64);
-        } else {
-            add(&raw mut (*totals).brk_shrunk_bytes, delta.unsigned_abs());
-        }
-    });
-    if delta < 0 {
-        releases::released(&subject, after, delta.unsigned_abs());
-        return 0;
-    }
-    faults::prepare(subject.tgid);
-    send(&ctx, &subject, RecordKind::Brk, delta as u64)
-}
-
-/// Returns the address, or an error; `mremap(addr, old_length, new_length, ...)`.
-#[tracepoint(category = "syscalls", name = "sys_exit_mremap")]
-pub fn mremap_exit(ctx: TracePointContext) -> u32 {
-    let address = result(&ctx);
-    if address >= FIRST_ERROR {
-        return 0;
-    }
-    let Some((subject, [from, before, after, _])) = succeeded() else {
-        return 0;
-    };
-    let delta = after.wrapping_sub(before) as i64;
-    tally(&subject, |totals| unsafe {
-        add(&raw mut (*totals).mremap_calls, 1);
-        if delta > 0 {
-            add(&raw mut (*totals).mremap_grown_bytes, delta as u64);
-        } else {
-            add(&raw mut (*totals).mremap_shrunk_bytes, delta.unsigned_abs());
-        }
-    });
-    if delta < 0 {
-        releases::released(&subject, from.wrapping_add(after), delta.unsigned_abs());
-    }
-    if address != from {
-        // What was mapped at the new place is gone, if there was something.
-        releases::released(&subject, address, after);
-        releases::moved(&subject, from, address, before.min(after));
-    }
-    if delta <= 0 {
-        return 0;
-    }
-    send(&ctx, &subject, RecordKind::Mremap, delta as u64)
-}
-
-/// Returns 0, or an error; `madvise(addr, length, advice)`.
-#[tracepoint(category = "syscalls", name = "sys_exit_madvise")]
-pub fn madvise_exit(ctx: TracePointContext) -> u32 {
-    if result(&ctx) != 0 {
-        return 0;
-    }
-    let Some((subject, [address, length, advice, _])) = succeeded() else {
-        return 0;
-    };
-    if GIVES_BACK.contains(&advice) {
-        releases::released(&subject, address, length);
+    // Each in one place, or the verifier goes through them for each kind of call.
+    releases::released(&subject, change.gone);
+    releases::released(&subject, change.replaced);
+    releases::moved(&subject, change.from, change.to, change.moved_bytes);
+    if change.gained_bytes > 0 {
+        send(&ctx, &subject, regs, change.gained_as, change.gained_bytes);
     }
     0
 }
 
-/// Drops what the current thread has begun: it ends and will not come back.
-#[inline(always)]
-pub fn forget_current() {
-    // Most threads have begun nothing.
-    let _ = PAIRS.remove(bpf_get_current_pid_tgid());
+/// A call of the target that has succeeded.
+struct Call {
+    subject: Subject,
+    mm: u64,
+    arguments: [u64; 4],
+    result: u64,
 }
 
-/// The target's task, and the arguments of the call that it has just come back from.
-#[inline(always)]
-fn succeeded() -> Option<(Subject, [u64; 4])> {
-    let subject = subject()?;
-    Some((subject, arguments()?))
+/// What a call has done to the address space. What it has not done is of no bytes.
+struct Change {
+    gained_as: RecordKind,
+    gained_bytes: u64,
+    gone: Range,
+    /// What was where something else is now.
+    replaced: Range,
+    from: u64,
+    to: u64,
+    moved_bytes: u64,
 }
 
-/// The arguments of the call that ends. They are still in the registers with which the process entered
-/// the kernel: no probe is needed where it begins.
-#[inline(always)]
-fn arguments() -> Option<[u64; 4]> {
-    let found = registers::arguments();
-    if found.is_none() {
-        count(Counter::PairMissing);
+impl Change {
+    const NONE: Self = Self {
+        gained_as: RecordKind::Mmap,
+        gained_bytes: 0,
+        gone: Range::EMPTY,
+        replaced: Range::EMPTY,
+        from: 0,
+        to: 0,
+        moved_bytes: 0,
+    };
+
+    fn gained(kind: RecordKind, bytes: u64) -> Self {
+        Self { gained_as: kind, gained_bytes: bytes, ..Self::NONE }
     }
-    found
-}
 
-/// The call's result.
-#[inline(always)]
-fn result(ctx: &TracePointContext) -> u64 {
-    read(ctx, SYSCALL_LAYOUT.load().result)
-}
-
-#[inline(always)]
-fn read(ctx: &TracePointContext, offset: u32) -> u64 {
-    // SAFETY: the offset is the format file's; the helper fails on a bad address.
-    unsafe { ctx.read_at(offset as usize) }.unwrap_or(0)
-}
-
-/// A word of the current process's `mm_struct`; `UNKNOWN` where its place is not known.
-#[inline(always)]
-fn mm_word(offset: u32) -> u64 {
-    match current_mm(OFFSETS.load().task_mm) {
-        Some(mm) if mm != 0 && offset != NO_OFFSET => pointer(mm, offset),
-        _ => UNKNOWN,
+    fn gone(start: u64, bytes: u64) -> Self {
+        Self { gone: Range { start, bytes }, ..Self::NONE }
     }
 }
 
-/// Keeps a word of the `mm_struct` until the call ends. Only for the target: the calls of others must
-/// not take room in the map.
-#[inline(always)]
-fn begin(mm_offset: u32) -> u32 {
-    if subject().is_some() {
-        let pending = Pending { before: mm_word(mm_offset) };
-        if PAIRS.insert(bpf_get_current_pid_tgid(), pending, 0).is_err() {
-            count(Counter::PairMapFull);
+impl Call {
+    /// Returns the address; `mmap(addr, length, prot, flags, ...)`.
+    #[inline(always)]
+    fn mmap(&self) -> Change {
+        let [_, asked, _, flags] = self.arguments;
+        self.tally(|totals| unsafe {
+            add(&raw mut (*totals).mmap_calls, 1);
+            add(&raw mut (*totals).mmap_bytes, asked);
+        });
+        match spaces::known(self.subject.tgid) {
+            Some(space) => {
+                space.mapped(self.mm, pages(asked), flags & (MAP_FIXED | MAP_GROWSDOWN) == 0);
+            }
+            None => spaces::renew(self.subject.tgid),
+        }
+        let replaced = if flags & MAP_FIXED != 0 { asked } else { 0 };
+        Change {
+            replaced: Range { start: self.result, bytes: replaced },
+            ..Change::gained(RecordKind::Mmap, asked)
         }
     }
-    0
-}
 
-/// Takes what [`begin`] kept, if the call is the target's.
-#[inline(always)]
-fn end() -> Option<(Subject, Pending)> {
-    let subject = subject()?;
-    let thread = bpf_get_current_pid_tgid();
-    // SAFETY: only this thread writes or removes this key.
-    let Some(pending) = unsafe { PAIRS.get(thread) }.copied() else {
-        count(Counter::PairMissing);
-        return None;
-    };
-    // It was there a moment ago, and nobody else removes it.
-    let _ = PAIRS.remove(thread);
-    Some((subject, pending))
-}
+    /// `munmap(addr, length)`. The length is what was asked, which may cover holes: it is clamped to
+    /// the pages that the process has lost.
+    #[inline(always)]
+    fn munmap(&self) -> Change {
+        let [address, length, ..] = self.arguments;
+        // The kernel unmaps whole pages.
+        let asked = pages(length);
+        let unmapped = match spaces::known(self.subject.tgid) {
+            Some(space) if spaces::are_readable() => space.unmapped(self.mm, asked),
+            Some(_) => asked,
+            None => {
+                count(Counter::SpaceUnknown);
+                spaces::renew(self.subject.tgid);
+                0
+            }
+        };
+        self.tally(|totals| unsafe {
+            add(&raw mut (*totals).munmap_calls, 1);
+            add(&raw mut (*totals).munmap_bytes, unmapped << PAGE_SHIFT);
+        });
+        Change::gone(address, asked << PAGE_SHIFT)
+    }
 
-/// Adds to the totals of the subject's cgroup.
-#[inline(always)]
-fn tally(subject: &Subject, add_to: impl FnOnce(*mut CgroupTotals)) {
-    if let Some(totals) = cgroup_totals(subject.cgroup_id) {
-        add_to(totals);
+    /// Returns where the heap ends now; unchanged if the call failed or only asked; `brk(end)`.
+    #[inline(always)]
+    fn brk(&self) -> Change {
+        let Some(space) = spaces::known(self.subject.tgid) else {
+            // Without the heap's end before the call a difference means nothing.
+            count(Counter::SpaceUnknown);
+            spaces::renew(self.subject.tgid);
+            return Change::NONE;
+        };
+        let delta = space.heap_moved(self.mm, self.result);
+        if delta == 0 {
+            return Change::NONE;
+        }
+        self.tally(|totals| unsafe {
+            add(&raw mut (*totals).brk_calls, 1);
+            if delta > 0 {
+                add(&raw mut (*totals).brk_grown_bytes, delta as u64);
+            } else {
+                add(&raw mut (*totals).brk_shrunk_bytes, delta.unsigned_abs());
+            }
+        });
+        if delta < 0 {
+            return Change::gone(self.result, delta.unsigned_abs());
+        }
+        Change::gained(RecordKind::Brk, delta as u64)
+    }
+
+    /// Returns the address; `mremap(addr, old_length, new_length, ...)`.
+    #[inline(always)]
+    fn mremap(&self) -> Change {
+        let ([from, before, after, _], to) = (self.arguments, self.result);
+        let delta = after.wrapping_sub(before) as i64;
+        self.tally(|totals| unsafe {
+            add(&raw mut (*totals).mremap_calls, 1);
+            if delta > 0 {
+                add(&raw mut (*totals).mremap_grown_bytes, delta as u64);
+            } else {
+                add(&raw mut (*totals).mremap_shrunk_bytes, delta.unsigned_abs());
+            }
+        });
+        match spaces::known(self.subject.tgid) {
+            // What it replaced, or left where it was, is for its flags to say.
+            Some(space) => space.mapped(self.mm, 0, false),
+            None => spaces::renew(self.subject.tgid),
+        }
+        let (gone, gained) = if delta < 0 { (delta.unsigned_abs(), 0) } else { (0, delta as u64) };
+        let (kept, moved) = if delta < 0 { (after, after) } else { (before, before) };
+        let (replaced, moved) = if to == from { (0, 0) } else { (after, moved) };
+        Change {
+            gone: Range { start: from.wrapping_add(kept), bytes: gone },
+            // What was mapped at the new place is gone, if there was something.
+            replaced: Range { start: to, bytes: replaced },
+            from,
+            to,
+            moved_bytes: moved,
+            ..Change::gained(RecordKind::Mremap, gained)
+        }
+    }
+
+    /// `madvise(addr, length, advice)`.
+    #[inline(always)]
+    fn madvise(&self) -> Change {
+        let [address, length, advice, _] = self.arguments;
+        let gone = if GIVES_BACK.contains(&advice) { length } else { 0 };
+        Change::gone(address, gone)
+    }
+
+    /// Adds to the totals of the caller's cgroup.
+    #[inline(always)]
+    fn tally(&self, add_to: impl FnOnce(*mut CgroupTotals)) {
+        if let Some(totals) = cgroup_totals(self.subject.cgroup_id) {
+            add_to(totals);
+        }
     }
 }
 
 /// Records a call that gained address space, with the stack; or leaves it out, where there are many, and
 /// another one stands for it.
 #[inline(always)]
-fn send(ctx: &TracePointContext, subject: &Subject, kind: RecordKind, bytes: u64) -> u32 {
+fn send(ctx: &RawTracePointContext, subject: &Subject, regs: u64, kind: RecordKind, bytes: u64) {
     let Some(stands_for) = stands_for(bytes) else {
-        return 0;
+        return;
     };
-    let found = registers::entered();
+    let found = registers::entered_at(regs);
     Report {
         stream: Stream::Memory,
         slot: Slot::Call,
@@ -309,7 +278,6 @@ fn send(ctx: &TracePointContext, subject: &Subject, kind: RecordKind, bytes: u64
         aux: stands_for,
     }
     .send_with_stacks(ctx.as_ptr(), subject, &chains::CALLS, &found, false, |_| {});
-    0
 }
 
 /// How many calls the record of this one stands for; `None` if it is left out. One by one as long as
@@ -319,8 +287,7 @@ fn stands_for(bytes: u64) -> Option<u64> {
     let Some(allowance) = ALLOWANCES.get_ptr_mut(0) else {
         return Some(1);
     };
-    // SAFETY: the entry is this CPU's, and the kernel never runs one program on a tracepoint inside
-    // another on the same CPU.
+    // SAFETY: the entry is this CPU's, and the kernel never runs a program inside itself on one CPU.
     let allowance = unsafe { &mut *allowance };
     if allowance.calls == 0 {
         // SAFETY: no argument.

@@ -18,10 +18,11 @@ use holmes_common::{
 };
 
 use crate::{
-    filter::{Subject, current_mm},
-    globals::{COPY_STACKS, OFFSETS, RECORDER_TGID},
+    filter::Subject,
+    globals::{COPY_STACKS, RECORDER_TGID},
     maps::{ALLOCATION_SCRATCH, PROCESSES, RECORDS, SCRATCH, Slot},
     stats::{add, cgroup_totals, count},
+    task::current_mm,
     unwind::{
         Chain, FINISH, STEP, copy, frame_pointers, kernel_stack,
         registers::Found,
@@ -121,7 +122,7 @@ impl Report {
         scratch.walk.frames = 0;
         scratch.walk.wake = false;
         let mut program = FINISH;
-        let end = if current_mm(OFFSETS.load().task_mm) == Some(0) {
+        let end = if current_mm() == Some(0) {
             scratch.header.flags |= flag::KERNEL_THREAD;
             WalkEnd::NotWalked
         } else {

@@ -10,9 +10,20 @@ use crate::{
     record::Report,
 };
 
-/// The process gave back `bytes` from `start` on.
+/// Addresses of a process.
+#[derive(Clone, Copy)]
+pub struct Range {
+    pub start: u64,
+    pub bytes: u64,
+}
+
+impl Range {
+    pub const EMPTY: Self = Self { start: 0, bytes: 0 };
+}
+
+/// The process gave back a range.
 #[inline(always)]
-pub fn released(subject: &Subject, start: u64, bytes: u64) {
+pub fn released(subject: &Subject, Range { start, bytes }: Range) {
     shrunk(subject.tgid, bytes);
     if may_hold_samples(subject.tgid, start, bytes) {
         report(RecordKind::Released, bytes as i64, start).send(subject);

@@ -1,21 +1,19 @@
 //! Task creation, with the creator's stack.
 
-use aya_ebpf::{
-    EbpfContext, helpers::bpf_probe_read_kernel, macros::raw_tracepoint,
-    programs::RawTracePointContext,
-};
+use aya_ebpf::{EbpfContext, macros::raw_tracepoint, programs::RawTracePointContext};
 use holmes_common::{
     counter::Stream,
-    globals::{NO_OFFSET, Offsets},
     record::{RecordKind, flag},
 };
 
 use crate::{
     filter::subject,
-    globals::OFFSETS,
+    globals::offset,
     maps::Slot,
     record::Report,
+    spaces,
     stats::{add, cgroup_totals},
+    task::id_at,
     unwind::{chains, registers},
 };
 
@@ -42,8 +40,10 @@ pub fn task_newtask(ctx: RawTracePointContext) -> u32 {
             }
         }
     }
-    let Offsets { task_pid, task_tgid, .. } = OFFSETS.load();
-    let (tgid, tid) = (id_at(task, task_tgid), id_at(task, task_pid));
+    let (tgid, tid) = (id_at(task, offset!(task_tgid)), id_at(task, offset!(task_pid)));
+    if !is_thread {
+        spaces::begin(tgid, task);
+    }
     let report = Report {
         stream: Stream::Tasks,
         slot: Slot::NewTask,
@@ -55,14 +55,4 @@ pub fn task_newtask(ctx: RawTracePointContext) -> u32 {
     let found = registers::entered();
     report.send_with_stacks(ctx.as_ptr(), &subject, &chains::TASKS, &found, false, |_| {});
     0
-}
-
-/// Reads a pid of the new task; 0 where the kernel's layout is not known.
-#[inline(always)]
-fn id_at(task: u64, offset: u32) -> u32 {
-    if offset == NO_OFFSET {
-        return 0;
-    }
-    // SAFETY: the helper checks the address itself and fails on a bad one.
-    unsafe { bpf_probe_read_kernel((task + u64::from(offset)) as *const u32) }.unwrap_or(0)
 }

@@ -8,7 +8,6 @@ use std::os::fd::AsRawFd;
 
 use anyhow::{Context, ensure};
 use holmes_tests::cgroup::{Hierarchy, TestCgroup};
-use holmes_tests::confine::Confinement;
 use holmes_tests::machine;
 use holmes_tests::program::Program;
 use holmes_tests::recorder::Setup;
@@ -46,8 +45,7 @@ fn a_leak_below_every_other_rule_is_caught_with_the_time_that_is_left() -> anyho
     let Some(_machine) = machine::live()? else { return Ok(()) };
     let Some(cgroup) = limited(LIMIT_MIB)? else { return Ok(()) };
     let mut program = Program::start(&Workload::c("leak")?, Some(&cgroup))?;
-    let traced = Confinement::default().with_tracefs();
-    let recorder = Setup::only_rule(RULE).cgroup(&cgroup).confined(traced).start()?;
+    let recorder = Setup::only_rule(RULE).cgroup(&cgroup).start()?;
     program.ask(&format!("grow {STEP_KIB}"), "started")?;
     let incident = recorder.wait_incident(1)?;
     ensure!(incident.name().contains("-leak-"), "the folder is called {}", incident.name());

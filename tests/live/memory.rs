@@ -22,11 +22,6 @@ const SAME: [(&str, &str); 5] = [
 
 type Counts = BTreeMap<String, i64>;
 
-/// The system-call tracepoints need tracefs.
-fn traced() -> Confinement {
-    Confinement::default().with_tracefs()
-}
-
 /// The line `asked name=number ...`.
 fn asked(line: &str) -> anyhow::Result<Counts> {
     let parts = line.split(' ').skip(1);
@@ -53,7 +48,9 @@ fn every_byte_asked_for_is_counted_and_what_failed_is_not() -> anyhow::Result<()
     let cgroup = TestCgroup::new()?;
     let name = cgroup.name();
     let mut program = Program::start(&Workload::c("memory")?, Some(&cgroup))?;
-    let recorder = Setup::no_rules().cgroup(&cgroup).confined(traced()).start()?;
+    // Nothing is read there.
+    let bare = Confinement::default().without_tracefs();
+    let recorder = Setup::no_rules().cgroup(&cgroup).confined(bare).start()?;
     // The program is quiet here, so a page that is a moment old is as good as a new one.
     let before = counted(&recorder.metrics()?, &name);
     let asked = asked(&program.ask("script", "asked ")?)?;
@@ -101,7 +98,7 @@ fn a_rise_of_memory_leaves_who_mapped_it() -> anyhow::Result<()> {
     let cgroup = TestCgroup::new()?;
     let mut program = Program::start(&Workload::c("memory")?, Some(&cgroup))?;
     let rule = "memory=min:100,diff:0,abs:0.3,max:0,cooldown:1m";
-    let recorder = Setup::only_rule(rule).cgroup(&cgroup).confined(traced()).start()?;
+    let recorder = Setup::only_rule(rule).cgroup(&cgroup).start()?;
     recorder.wait_for_warm_up();
     // A hundredth of the host: well above the rule, well below what hurts.
     let asked = asked(&program.ask(&format!("touch {}", host_mib()? / 100), "asked ")?)?;

@@ -25,7 +25,6 @@ const TRACEFS: [&CStr; 3] =
 /// What the child does to itself before it executes the program.
 #[derive(Clone, Debug, Default)]
 pub struct Confinement {
-    with_tracefs: bool,
     without_tracefs: bool,
     small_disk: Option<(CString, CString)>,
     without_capabilities: bool,
@@ -33,12 +32,6 @@ pub struct Confinement {
 }
 
 impl Confinement {
-    /// tracefs is mounted in the child's world, whether or not it is in the test's.
-    pub fn with_tracefs(mut self) -> Self {
-        self.with_tracefs = true;
-        self
-    }
-
     /// No tracefs is mounted in the child's world.
     pub fn without_tracefs(mut self) -> Self {
         self.without_tracefs = true;
@@ -83,11 +76,8 @@ impl Confinement {
     }
 
     fn enter(&self) -> io::Result<()> {
-        if self.with_tracefs || self.without_tracefs || self.small_disk.is_some() {
+        if self.without_tracefs || self.small_disk.is_some() {
             own_mounts()?;
-        }
-        if self.with_tracefs {
-            mount_tracefs()?;
         }
         if self.without_tracefs {
             unmount_tracefs();
@@ -124,16 +114,6 @@ fn unmount_tracefs() {
         // It may be mounted several times over one another; the first refusal means "no more".
         // SAFETY: a static string.
         while unsafe { libc::umount2(place.as_ptr(), libc::MNT_DETACH) } == 0 {}
-    }
-}
-
-fn mount_tracefs() -> io::Result<()> {
-    let (name, place) = (c"tracefs".as_ptr(), c"/sys/kernel/tracing".as_ptr());
-    // SAFETY: static strings; the arguments that this kind of mount ignores are null.
-    match checked(unsafe { libc::mount(name, place, name, 0, std::ptr::null()) }) {
-        // It is mounted there already.
-        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(()),
-        other => other,
     }
 }
 
@@ -183,8 +163,6 @@ mod tests {
         let less = bare.clone().without_capabilities();
         assert_eq!(shell(capabilities, &less)?, "0000000000000000");
         assert_eq!(shell("id -u", &bare.clone().as_nobody())?, "65534");
-        let traced = bare.clone().with_tracefs();
-        assert_eq!(shell("test -d /sys/kernel/tracing/events && echo yes", &traced)?, "yes");
         let traceless = bare.clone().without_tracefs();
         assert_eq!(shell("grep -c tracefs /proc/self/mounts", &traceless)?, "0");
         let folder = tempfile::tempdir()?;

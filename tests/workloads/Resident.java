@@ -16,10 +16,14 @@ public class Resident {
         return area;
     }
 
+    // With its header an array fills whole regions of the heap: the collector gives each its own, and a
+    // byte too many touches a page of the next one, which may be huge.
+    static final int HEADER = 16;
+
     static byte[][] many(int mib) {
         byte[][] areas = new byte[mib / 8][];
         for (int at = 0; at < areas.length; at++) {
-            areas[at] = touchInJava(8 << 20);
+            areas[at] = touchInJava((8 << 20) - HEADER);
         }
         return areas;
     }

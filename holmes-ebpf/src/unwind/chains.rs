@@ -3,8 +3,8 @@
 
 use aya_ebpf::{
     EbpfContext,
-    macros::{perf_event, raw_tracepoint, tracepoint, uretprobe},
-    programs::{PerfEventContext, RawTracePointContext, RetProbeContext, TracePointContext},
+    macros::{perf_event, raw_tracepoint, uretprobe},
+    programs::{PerfEventContext, RawTracePointContext, RetProbeContext},
 };
 use holmes_common::counter::Stream;
 
@@ -27,8 +27,7 @@ pub const FAULTS: Chain =
 pub const TASKS: Chain =
     Chain { programs: &TASK_CHAIN, slot: Slot::NewTask, stream: Stream::Tasks };
 
-/// Of memory calls. They share a slot: the kernel never runs one program on a tracepoint inside
-/// another on the same CPU (`bpf_prog_active`).
+/// Of memory calls.
 pub const CALLS: Chain = Chain { programs: &CALL_CHAIN, slot: Slot::Call, stream: Stream::Memory };
 
 /// Of allocations. Each thread has scratch memory of its own.
@@ -65,13 +64,13 @@ pub fn task_finish(ctx: RawTracePointContext) -> u32 {
     record::finish(ctx.as_ptr(), &TASKS)
 }
 
-#[tracepoint]
-pub fn call_step(ctx: TracePointContext) -> u32 {
+#[raw_tracepoint(tracepoint = "sys_exit")]
+pub fn call_step(ctx: RawTracePointContext) -> u32 {
     walk::step(ctx.as_ptr(), &CALLS)
 }
 
-#[tracepoint]
-pub fn call_finish(ctx: TracePointContext) -> u32 {
+#[raw_tracepoint(tracepoint = "sys_exit")]
+pub fn call_finish(ctx: RawTracePointContext) -> u32 {
     record::finish(ctx.as_ptr(), &CALLS)
 }
 

@@ -4,7 +4,7 @@ use aya_ebpf::{
     EbpfContext,
     bindings::{bpf_user_pt_regs_t, task_struct},
     helpers::{
-        bpf_get_current_task, bpf_probe_read_kernel,
+        bpf_probe_read_kernel,
         generated::{bpf_get_current_task_btf, bpf_task_pt_regs},
     },
     programs::{PerfEventContext, RetProbeContext},
@@ -12,8 +12,8 @@ use aya_ebpf::{
 
 use super::walk::Walk;
 use crate::{
-    filter::pointer,
-    globals::{HAS_TASK_PT_REGS, OFFSETS},
+    globals::{HAS_TASK_PT_REGS, offset},
+    task::{self, read},
 };
 
 /// The registers that a walk begins with.
@@ -100,9 +100,12 @@ pub fn stack_pointer_at_entry(ctx: &RetProbeContext) -> u64 {
 /// The registers with which the current process entered the kernel.
 #[inline(always)]
 pub fn entered() -> Found {
-    let Some(address) = saved() else {
-        return Found::None;
-    };
+    saved().map_or(Found::None, entered_at)
+}
+
+/// The registers of the process that the kernel has saved at an address.
+#[inline(always)]
+pub fn entered_at(address: u64) -> Found {
     // SAFETY: the helper checks the address itself and fails on a bad one.
     match unsafe { bpf_probe_read_kernel(address as *const bpf_user_pt_regs_t) } {
         Ok(regs) => arch::at_entry(&regs),
@@ -110,14 +113,11 @@ pub fn entered() -> Found {
     }
 }
 
-/// The first four arguments of the system call that the current process is in; `None` outside of one,
-/// and for 32-bit processes.
+/// Where the kernel has saved them for a system call, of which a probe knows the address: as the verifier's
+/// own kind of pointer where there is one, for `task::follow`.
 #[inline(always)]
-pub fn arguments() -> Option<[u64; 4]> {
-    let address = saved()?;
-    // SAFETY: the helper checks the address itself and fails on a bad one.
-    let regs = unsafe { bpf_probe_read_kernel(address as *const bpf_user_pt_regs_t) }.ok()?;
-    arch::arguments(address, &regs)
+pub fn saved_for_call(address: u64) -> u64 {
+    if HAS_TASK_PT_REGS.load() != 0 { saved().unwrap_or(0) } else { address }
 }
 
 /// Where the kernel has saved them.
@@ -129,8 +129,7 @@ fn saved() -> Option<u64> {
         // SAFETY: the helper takes what the other one gave.
         return Some(unsafe { bpf_task_pt_regs(task) } as u64);
     }
-    // SAFETY: no argument, always allowed in a tracing program.
-    let stack = pointer(unsafe { bpf_get_current_task() }, OFFSETS.load().task_stack);
+    let stack = read(task::current(), offset!(task_stack));
     (stack != 0).then(|| stack + arch::KERNEL_STACK_BYTES - size_of::<bpf_user_pt_regs_t>() as u64)
 }
 
@@ -226,13 +225,6 @@ mod arch {
         true
     }
 
-    /// They stay in their registers' places until the call is over; only the result is written.
-    #[inline(always)]
-    pub(super) fn arguments(_address: u64, regs: &bpf_user_pt_regs_t) -> Option<[u64; 4]> {
-        let usual = regs.cs & USER_MODE == USER_MODE && regs.cs != CODE_32;
-        usual.then_some([regs.rdi, regs.rsi, regs.rdx, regs.r10])
-    }
-
     #[inline(always)]
     pub(super) fn at_entry(regs: &bpf_user_pt_regs_t) -> Found {
         if regs.cs & USER_MODE != USER_MODE {
@@ -252,7 +244,6 @@ mod arch {
     use aya_ebpf::bindings::bpf_user_pt_regs_t;
 
     use super::{Found, LEAF_REGISTERS, Registers};
-    use crate::filter::pointer;
 
     /// `THREAD_SIZE` with pages of 4 KiB. Not the whole story on arm64, where the registers are
     /// followed by more: kernels before 5.15 are not supported there.
@@ -316,17 +307,6 @@ mod arch {
         _kept: &mut [u64; LEAF_REGISTERS],
     ) -> bool {
         false
-    }
-
-    /// The result takes the first one's place; the kernel keeps that behind these registers, in
-    /// `orig_x0`.
-    #[inline(always)]
-    pub(super) fn arguments(address: u64, regs: &bpf_user_pt_regs_t) -> Option<[u64; 4]> {
-        if regs.pstate & (LEVEL | STATE_32) != 0 {
-            return None;
-        }
-        let first = pointer(address, size_of::<bpf_user_pt_regs_t>() as u32);
-        Some([first, regs.regs[1], regs.regs[2], regs.regs[3]])
     }
 
     #[inline(always)]

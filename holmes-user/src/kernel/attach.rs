@@ -6,97 +6,78 @@ use aya::Ebpf;
 use aya::programs::perf_event::{
     HardwareEvent, PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent,
 };
-use aya::programs::{PerfEvent, Program, ProgramError, RawTracePoint, TracePoint};
+use aya::programs::{PerfEvent, Program, ProgramError, RawTracePoint};
 use aya::util::online_cpus;
 use holmes_common::limits::FAULT_FREQUENCY;
 use tracing::{debug, warn};
 
+use super::loading;
 use super::probes::{ProbeState, ProbeStatus, SampleEvent, Sampling};
-use super::tracefs;
-
-/// How a program is attached.
-#[derive(Clone, Copy)]
-enum Hook {
-    /// To a raw tracepoint of this name.
-    RawTracepoint(&'static str),
-    /// To a system-call tracepoint of this name.
-    Syscall(&'static str),
-}
+use super::spaces;
 
 /// One probe as the user knows it.
 struct Probe {
     name: &'static str,
     enables: &'static str,
-    /// Its programs in the order of attachment: what keeps a value for another comes first.
-    programs: &'static [(&'static str, Hook)],
+    program: &'static str,
+    /// The raw tracepoint that the program is attached to.
+    tracepoint: &'static str,
 }
 
 const PROBES: &[Probe] = &[
     Probe {
         name: "threads",
         enables: "threads and processes with their creators' stacks",
-        programs: &[("task_newtask", Hook::RawTracepoint("task_newtask"))],
+        program: "task_newtask",
+        tracepoint: "task_newtask",
     },
     Probe {
         name: "exec",
         enables: "new programs are noticed at once",
-        programs: &[("sched_process_exec", Hook::RawTracepoint("sched_process_exec"))],
+        program: "sched_process_exec",
+        tracepoint: "sched_process_exec",
     },
     Probe {
         name: "exit",
         enables: "how many threads are alive",
-        programs: &[("sched_process_exit", Hook::RawTracepoint("sched_process_exit"))],
+        program: "sched_process_exit",
+        tracepoint: "sched_process_exit",
     },
     Probe {
-        name: "mmap",
-        enables: "mapped memory by stack",
-        programs: &[("mmap_exit", Hook::Syscall("sys_exit_mmap"))],
-    },
-    Probe {
-        name: "munmap",
-        enables: "unmapped memory",
-        programs: &[
-            ("munmap_enter", Hook::Syscall("sys_enter_munmap")),
-            ("munmap_exit", Hook::Syscall("sys_exit_munmap")),
-        ],
-    },
-    Probe {
-        name: "brk",
-        enables: "heap growth by stack",
-        programs: &[
-            ("brk_enter", Hook::Syscall("sys_enter_brk")),
-            ("brk_exit", Hook::Syscall("sys_exit_brk")),
-        ],
-    },
-    Probe {
-        name: "mremap",
-        enables: "resized mappings by stack",
-        programs: &[("mremap_exit", Hook::Syscall("sys_exit_mremap"))],
-    },
-    Probe {
-        name: "madvise",
-        enables: "memory given back without being unmapped",
-        programs: &[("madvise_exit", Hook::Syscall("sys_exit_madvise"))],
+        name: "memory",
+        enables: "memory mapped, resized and given back, by stack",
+        program: "memory_call",
+        tracepoint: "sys_exit",
     },
     Probe {
         name: "oom",
         enables: "incidents when the kernel kills for memory",
-        programs: &[("mark_victim", Hook::RawTracepoint("mark_victim"))],
+        program: "mark_victim",
+        tracepoint: "mark_victim",
     },
 ];
+
+/// The programs of perf events.
+const SAMPLE: &str = "sample";
+const FAULT: &str = "fault";
 
 /// What [`lifecycle`] attaches.
 const LIFECYCLE: [&str; 2] = ["exec", "exit"];
 
-/// Attaches everything, the sampler last: attaching the others rewrites kernel code, and those
-/// stalls would show up as the workload's.
+/// The programs that [`all`] attaches.
+pub(super) fn programs() -> impl Iterator<Item = &'static str> {
+    PROBES.iter().map(|probe| probe.program).chain([FAULT, SAMPLE])
+}
+
+/// Attaches everything, the sampler behind what rewrites kernel code: those stalls would show up as the
+/// workload's. What only looks around once comes last.
 pub(super) fn all(ebpf: &mut Ebpf, frequency: u32) -> (Vec<ProbeStatus>, Option<Sampling>) {
     let mut statuses = attach_where(ebpf, |_| true);
     let state = match faults(ebpf) {
         Ok(how) => ProbeState::On(how),
         Err(why) => ProbeState::Off(why),
     };
-    let programs = vec!["fault"];
+    let programs = vec![FAULT];
     let enables = "resident memory by stack";
     statuses.push(ProbeStatus { name: "faults", enables, programs, state });
     let sampling = sample(ebpf, frequency);
@@ -107,8 +88,15 @@ pub(super) fn all(ebpf: &mut Ebpf, frequency: u32) -> (Vec<ProbeStatus>, Option<
         )),
         Err(why) => ProbeState::Off(why.clone()),
     };
-    let programs = vec!["sample"];
+    let programs = vec![SAMPLE];
     statuses.insert(0, ProbeStatus { name: "samples", enables: "CPU profiles", programs, state });
+    let state = match spaces::visit(ebpf) {
+        Ok(()) => ProbeState::On(String::new()),
+        Err(why) => ProbeState::Off(why),
+    };
+    let programs = vec!["visit_space"];
+    let enables = "memory calls of processes older than the recorder, from the first on";
+    statuses.push(ProbeStatus { name: "spaces", enables, programs, state });
     (statuses, sampling.ok())
 }
 
@@ -125,20 +113,18 @@ fn attach_where(ebpf: &mut Ebpf, wanted: impl Fn(&str) -> bool) -> Vec<ProbeStat
                 Ok(()) => ProbeState::On(String::new()),
                 Err(why) => ProbeState::Off(why),
             };
-            let programs = probe.programs.iter().map(|(name, _)| *name).collect();
+            let programs = vec![probe.program];
             ProbeStatus { name: probe.name, enables: probe.enables, programs, state }
         })
         .collect()
 }
 
-/// Attaches all programs of a probe, or none: half a pair would only fill the other half's map.
 fn attach(ebpf: &mut Ebpf, probe: &Probe) -> Result<(), String> {
-    let attached = attach_each(ebpf, probe);
-    if attached.is_err() {
-        let programs: Vec<&str> = probe.programs.iter().map(|(name, _)| *name).collect();
-        detach(ebpf, |name| programs.contains(&name));
-    }
-    attached
+    let name = probe.program;
+    let program = ebpf
+        .program_mut(name)
+        .ok_or_else(|| format!("the embedded object has no program {name}"))?;
+    raw_tracepoint(program, probe.tracepoint).map_err(|error| format!("{name}: {}", chain(&error)))
 }
 
 /// Detaches programs, and unloads them.
@@ -149,7 +135,7 @@ pub(super) fn detach(ebpf: &mut Ebpf, wanted: impl Fn(&str) -> bool) {
         let unloaded = match program {
             Program::PerfEvent(program) => program.unload(),
             Program::RawTracePoint(program) => program.unload(),
-            Program::TracePoint(program) => program.unload(),
+            Program::Iter(program) => program.unload(),
             Program::UProbe(program) => program.unload(),
             _ => Ok(()),
         };
@@ -159,44 +145,27 @@ pub(super) fn detach(ebpf: &mut Ebpf, wanted: impl Fn(&str) -> bool) {
     }
 }
 
-fn attach_each(ebpf: &mut Ebpf, probe: &Probe) -> Result<(), String> {
-    for (name, hook) in probe.programs {
-        let Some(program) = ebpf.program_mut(name) else {
-            return Err(format!("the embedded object has no program {name}"));
-        };
-        match hook {
-            Hook::RawTracepoint(tracepoint) => raw_tracepoint(program, tracepoint),
-            Hook::Syscall(tracepoint) => {
-                // Said before the attempt: it tells what to do, the attempt's own error does not.
-                tracefs::find()?;
-                syscall(program, tracepoint)
-            }
-        }
-        .map_err(|error| format!("{name}: {}", chain(&error)))?;
-    }
-    Ok(())
-}
-
 fn raw_tracepoint(program: &mut Program, tracepoint: &str) -> Result<(), ProgramError> {
+    loading::load(program)?;
     let program: &mut RawTracePoint = program.try_into()?;
-    program.load()?;
     program.attach(tracepoint).map(drop)
 }
 
-fn syscall(program: &mut Program, tracepoint: &str) -> Result<(), ProgramError> {
-    let program: &mut TracePoint = program.try_into()?;
-    program.load()?;
-    program.attach("syscalls", tracepoint).map(drop)
+/// The loaded program of a perf event.
+fn perf_event<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut PerfEvent, String> {
+    let said = |error: ProgramError| chain(&error);
+    let program = ebpf
+        .program_mut(name)
+        .ok_or_else(|| format!("the embedded object has no program {name}"))?;
+    loading::load(program).map_err(said)?;
+    program.try_into().map_err(said)
 }
 
 /// Opens one perf event on each CPU.
 fn sample(ebpf: &mut Ebpf, frequency: u32) -> Result<Sampling, String> {
     let frequency = u64::from(frequency.max(1));
     let period_ns = 1_000_000_000 / frequency;
-    let program = ebpf.program_mut("sample").ok_or("the embedded object has no program sample")?;
-    let program: &mut PerfEvent =
-        program.try_into().map_err(|error: ProgramError| chain(&error))?;
-    program.load().map_err(|error| chain(&error))?;
+    let program = perf_event(ebpf, SAMPLE)?;
     let cpus = online_cpus().map_err(|(path, error)| format!("{path}: {error}"))?;
 
     // The hardware's counter stops with the CPU and sees into sections where interrupts are off.
@@ -222,10 +191,7 @@ fn sample(ebpf: &mut Ebpf, frequency: u32) -> Result<Sampling, String> {
 /// Opens the events of successful page faults on each CPU. Those that go to the disk are an event of
 /// their own.
 fn faults(ebpf: &mut Ebpf) -> Result<String, String> {
-    let program = ebpf.program_mut("fault").ok_or("the embedded object has no program fault")?;
-    let program: &mut PerfEvent =
-        program.try_into().map_err(|error: ProgramError| chain(&error))?;
-    program.load().map_err(|error| chain(&error))?;
+    let program = perf_event(ebpf, FAULT)?;
     let cpus = online_cpus().map_err(|(path, error)| format!("{path}: {error}"))?;
     let frequency = FAULT_FREQUENCY.min(max_frequency().unwrap_or(FAULT_FREQUENCY));
     let mut open = |event| {
@@ -239,7 +205,7 @@ fn faults(ebpf: &mut Ebpf) -> Result<String, String> {
     match unseen.first() {
         Some((_, error)) if unseen.len() == cpus.len() => {
             let why = chain(error);
-            detach(ebpf, |name| name == "fault");
+            detach(ebpf, |name| name == FAULT);
             return Err(why);
         }
         Some((cpu, error)) => warn!("page faults of CPU {cpu} are not seen: {}", chain(error)),

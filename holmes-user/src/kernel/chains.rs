@@ -3,10 +3,11 @@
 
 use aya::Ebpf;
 use aya::maps::{MapData, ProgramArray};
-use aya::programs::{Program, ProgramError, ProgramFd};
+use aya::programs::{ProgramError, ProgramFd};
 use tracing::warn;
 
 use super::error::KernelError;
+use super::loading;
 
 /// A chain's array, the program that walks, and the one that sends.
 const CHAINS: [Chain; 4] = [
@@ -26,8 +27,13 @@ type Chain = (&'static str, &'static str, &'static str);
 const STEP: u32 = 0;
 const FINISH: u32 = 1;
 
-/// Loads and joins the programs of each chain, of allocations or of all else. Returns the arrays, which must be kept: the kernel
-/// empties an array that nobody holds.
+/// The programs of all chains but that of allocations.
+pub(super) fn programs() -> impl Iterator<Item = &'static str> {
+    CHAINS.iter().flat_map(|&(_, step, finish)| [step, finish])
+}
+
+/// Loads and joins the programs of each chain, of allocations or of all else. Returns the arrays, which
+/// must be kept: the kernel empties an array that nobody holds.
 ///
 /// A chain whose last program the kernel refuses stays empty, which is said; the records of its
 /// probes are lost, and counted (`no_chain`).
@@ -61,17 +67,12 @@ fn join_one(
 
 /// Loads a program that is attached to nothing.
 fn load(ebpf: &mut Ebpf, name: &str) -> Option<ProgramFd> {
-    let loaded = match ebpf.program_mut(name) {
-        Some(Program::PerfEvent(program)) => program.load().and_then(|()| copy(program.fd()?)),
-        Some(Program::RawTracePoint(program)) => program.load().and_then(|()| copy(program.fd()?)),
-        Some(Program::UProbe(program)) => program.load().and_then(|()| copy(program.fd()?)),
-        Some(Program::TracePoint(program)) => program.load().and_then(|()| copy(program.fd()?)),
-        _ => {
-            warn!("the embedded object has no program {name}: rebuild it with `cargo xtask ebpf`");
-            return None;
-        }
+    let Some(program) = ebpf.program_mut(name) else {
+        warn!("the embedded object has no program {name}: rebuild it with `cargo xtask ebpf`");
+        return None;
     };
-    loaded
+    loading::load(program)
+        .and_then(|()| copy(program.fd()?))
         .map_err(|error| {
             warn!("the kernel refuses {name}: {}", super::attach::chain(&error));
         })

@@ -14,10 +14,11 @@ pub mod features;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gauges;
+mod loading;
 mod object;
 mod probes;
 pub mod release;
-mod tracefs;
+mod spaces;
 mod unwind_maps;
 
 pub use allocator::{ALLOCATOR_NAMES, AllocatorFunction};

@@ -7,7 +7,7 @@ use std::process;
 use aya::maps::{HashMap, MapData, ProgramArray, RingBuf};
 use aya::{Ebpf, EbpfLoader, Pod};
 use aya_log::EbpfLogger;
-use holmes_common::globals::{Offsets, SyscallLayout, TargetMode, UNIFIED_HIERARCHY};
+use holmes_common::globals::{Offsets, TargetMode, UNIFIED_HIERARCHY};
 use holmes_common::limits::{MAX_TARGETS, MAX_VERDICTS, MIN_RING_BYTES};
 use tracing::warn;
 
@@ -15,7 +15,7 @@ use super::attach;
 use super::btf::{KernelTypes, VMLINUX};
 use super::chains;
 use super::error::KernelError;
-use super::{ProbePlan, TargetFilter, object, tracefs};
+use super::{ProbePlan, TargetFilter, loading, object};
 
 /// The maps that are only used where allocations are recorded.
 const ALLOCATION_MAPS: [&str; 3] = ["ALLOCATING", "LIVE", "ALLOCATION_SCRATCH"];
@@ -95,16 +95,8 @@ pub struct Probes {
 #[repr(transparent)]
 struct OffsetsPod(Offsets);
 
-// SAFETY: sixteen `u32` without padding (asserted beside its definition); every byte is initialised.
+// SAFETY: eighteen `u32` without padding (asserted beside its definition); every byte is initialised.
 unsafe impl Pod for OffsetsPod {}
-
-/// `SyscallLayout` may be copied into a map as bytes.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-struct LayoutPod(SyscallLayout);
-
-// SAFETY: two `u32` without padding (asserted beside its definition); every byte is initialised.
-unsafe impl Pod for LayoutPod {}
 
 impl Probes {
     /// Loads the probes and points them at the target. Nothing is observed before [`Self::attach`].
@@ -140,8 +132,6 @@ impl Probes {
         let log_level = if plan.probe_log { aya_log::Level::Debug as u8 } else { 0 };
         let recorder = process::id();
         let offsets = OffsetsPod(offsets);
-        // Where it cannot be read the memory probes do not attach, and nobody looks at it.
-        let layout = LayoutPod(tracefs::syscall_layout().unwrap_or(SyscallLayout::USUAL));
         let has_task_pt_regs = u32::from(types_have_helper);
         let fault_interval = plan.fault_interval;
         let count_noise = count_noise();
@@ -158,7 +148,6 @@ impl Probes {
             .override_global("OFFSETS", &offsets, true)
             .override_global("COUNT_NOISE", &count_noise, true)
             .override_global("FAULT_INTERVAL", &fault_interval, true)
-            .override_global("SYSCALL_LAYOUT", &layout, true)
             .override_global("HAS_TASK_PT_REGS", &has_task_pt_regs, true)
             .override_global("COPY_STACKS", &copy_stacks, true)
             .override_global("POINTER_CODE_MASK", &code_mask, true)
@@ -185,6 +174,10 @@ impl Probes {
             logger.map_err(|error| warn!("the probes' own log is not available: {error}")).ok()
         });
         let of_allocations = plan.allocation_interval.is_some();
+        if !of_allocations {
+            let programs: Vec<&str> = chains::programs().chain(attach::programs()).collect();
+            loading::load_ahead(&mut ebpf, &programs);
+        }
         let chains = chains::join(&mut ebpf, of_allocations)?;
         let frequency = (!of_allocations).then_some(plan.frequency);
         Ok(Self { ebpf, _chains: chains, logger, frequency, statuses: Vec::new(), sampling: None })

@@ -182,8 +182,7 @@ impl Gathered<'_> {
         let mut drops = self.counters(&[
             Counter::CgroupTotalsFull,
             Counter::VerdictMapFull,
-            Counter::PairMapFull,
-            Counter::PairMissing,
+            Counter::SpaceUnknown,
             Counter::CgroupUnreadable,
         ]);
         let misses = self.programs.iter().map(|program| program.misses).sum();

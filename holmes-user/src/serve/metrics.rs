@@ -37,13 +37,8 @@ const RETIRE_CAUSES: [&str; 3] = ["age", "bytes", "full_disk"];
 const STACK_ERRORS: [Cause; 2] = [Cause::KernelStackFailed, Cause::KernelStackTruncated];
 
 /// The counters of what the probes' own maps had no room for.
-const KERNEL_DROPS: [Cause; 5] = [
-    Cause::CgroupTotalsFull,
-    Cause::VerdictMapFull,
-    Cause::PairMapFull,
-    Cause::PairMissing,
-    Cause::CgroupUnreadable,
-];
+const KERNEL_DROPS: [Cause; 4] =
+    [Cause::CgroupTotalsFull, Cause::VerdictMapFull, Cause::SpaceUnknown, Cause::CgroupUnreadable];
 
 /// The registry and everything in it.
 #[derive(Debug)]

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use holmes_tests::cgroup::TestCgroup;
-use holmes_tests::confine::Confinement;
 use holmes_tests::incident::IncidentFolder;
 use holmes_tests::profile_view::ProfileView;
 use holmes_tests::program::Program;
@@ -49,8 +48,7 @@ impl Watched {
     fn start_with(workload: &Workload, setup: Setup) -> anyhow::Result<Self> {
         let cgroup = TestCgroup::new()?;
         let setup = setup.replace("--lookback", "60s").cgroup(&cgroup);
-        // What is given back is seen at once where tracefs is mounted.
-        let recorder = setup.confined(Confinement::default().with_tracefs()).start()?;
+        let recorder = setup.start()?;
         let program = Program::start(workload, Some(&cgroup))?;
         // Its stacks are walked with tables that are made when it has been seen.
         std::thread::sleep(KNOWN);

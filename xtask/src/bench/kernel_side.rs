@@ -1,5 +1,5 @@
 //! What the benchmark asks of the kernel for itself: that it counts the run time of BPF programs,
-//! and a tracefs where the host has none mounted.
+//! and a tracefs for the tools beside the recorder, where the host has none mounted.
 //!
 //! Must not: leave anything changed. Both end with this process, however it ends.
 

@@ -91,7 +91,7 @@ pub fn run(args: &Args) -> Result<()> {
     let machine = machine(&session);
     println!("{machine}");
     if let Err(error) = kernel_side::own_tracefs() {
-        eprintln!("warning: {error:#}: the recorder will lack the probes that need tracefs");
+        eprintln!("warning: {error:#}: the tools beside it may need tracefs");
     }
     let mut table = Table::default();
     let mut failed = Vec::new();

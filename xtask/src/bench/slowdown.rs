@@ -66,7 +66,7 @@ pub fn run(session: &Session, table: &mut Table) -> Result<()> {
 /// The probe without which this work would go on undisturbed.
 fn probe_of(kind: &str) -> &'static str {
     match kind {
-        "mmap" | "buffer" => "mmap",
+        "mmap" | "buffer" => "memory",
         "thread" => "threads",
         _ => "samples",
     }

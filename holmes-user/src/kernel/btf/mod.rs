@@ -20,8 +20,9 @@ pub(super) use self::types::{Kind, Types};
 pub(super) const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
 /// The types that questions are asked about.
-const WANTED: [&str; 11] = [
+const WANTED: [&str; 12] = [
     "task_struct",
+    "thread_info",
     "signal_struct",
     "mm_struct",
     RSS_COUNTS,
@@ -65,18 +66,31 @@ impl KernelTypes {
             task_tgid: self.offset("task_struct", &["tgid"]),
             task_mm: self.offset("task_struct", &["mm"]),
             task_stack: self.offset("task_struct", &["stack"]),
+            task_status: self.task_status(),
             task_cgroups: self.offset("task_struct", &["cgroups"]),
             task_signal: self.offset("task_struct", &["signal"]),
             signal_live: self.offset("signal_struct", &["live"]),
             mm_anon_pages: self.anon_pages(),
             mm_brk: self.offset("mm_struct", &["brk"]),
             mm_total_vm: self.offset("mm_struct", &["total_vm"]),
+            mm_stack_vm: self.offset("mm_struct", &["stack_vm"]),
             css_set_subsys: self.offset("css_set", &["subsys"]),
             css_set_dfl_cgrp: self.offset("css_set", &["dfl_cgrp"]),
             css_cgroup: self.offset("cgroup_subsys_state", &["cgroup"]),
             cgroup_kn: self.offset("cgroup", &["kn"]),
             kn_parent: self.offset("kernfs_node", &["__parent", "parent"]),
             kn_id: self.offset("kernfs_node", &["id"]),
+        }
+    }
+
+    /// Where a task's 32-bit system calls are marked, on processors that mark them.
+    fn task_status(&self) -> u32 {
+        let info = self.offset("task_struct", &["thread_info"]);
+        let status = self.offset("thread_info", &["status"]);
+        if info == NO_OFFSET || status == NO_OFFSET {
+            NO_OFFSET
+        } else {
+            info.saturating_add(status)
         }
     }
 
@@ -139,6 +153,7 @@ mod tests {
             offsets.mm_anon_pages,
             offsets.mm_brk,
             offsets.mm_total_vm,
+            offsets.mm_stack_vm,
             offsets.css_set_subsys,
             offsets.css_set_dfl_cgrp,
             offsets.css_cgroup,

@@ -22,7 +22,8 @@ const TASK_PT_REGS: Release = Release::new(5, 15);
 const DEADLOCK: std::ops::Range<Release> = Release::new(5, 19)..Release::new(6, 1);
 
 /// Raw tracepoints that probes attach to.
-const TRACEPOINTS: [&str; 3] = ["task_newtask", "sched_process_exec", "sched_process_exit"];
+const TRACEPOINTS: [&str; 5] =
+    ["task_newtask", "sched_process_exec", "sched_process_exit", "sys_exit", "mark_victim"];
 
 pub(super) fn findings(
     roots: &Roots,
@@ -129,12 +130,12 @@ fn types(roots: &Roots) -> Vec<Finding> {
         .filter(|(_, handler)| !types.has(Kind::Typedef, handler))
         .map(|(name, _)| *name)
         .collect();
-    let (name, enables) = ("task tracepoints", "threads and processes by stack");
+    let (name, enables) = ("tracepoints", "threads, processes, memory calls and kills for memory");
     let hooks = if tracepoints.is_empty() {
         Finding::ok(name, enables, "all there")
     } else {
         Finding::degraded(name, enables, format!("without {}", tracepoints.join(", ")))
-            .fix("use a kernel with CONFIG_TRACEPOINTS=y")
+            .fix("use a kernel with CONFIG_TRACEPOINTS=y and CONFIG_FTRACE_SYSCALLS=y")
     };
     let detail = path.display().to_string();
     vec![Finding::ok("BTF", "cgroup filters, ids of new threads, heap growth", detail), hooks]

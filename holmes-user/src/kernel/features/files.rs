@@ -18,13 +18,7 @@ const ENOUGH_FILES: u64 = 1024;
 
 pub(super) fn findings(roots: &Roots, dump_dir: &Path) -> Vec<Finding> {
     let mounts = Mounts::read(roots);
-    vec![
-        cgroups(&mounts),
-        tracefs(&mounts),
-        kernel_log(roots),
-        dump_folder(dump_dir),
-        open_files(roots),
-    ]
+    vec![cgroups(&mounts), kernel_log(roots), dump_folder(dump_dir), open_files(roots)]
 }
 
 /// The mounts this process sees.
@@ -73,15 +67,6 @@ fn cgroups(mounts: &Mounts) -> Finding {
                 "sudo mount -t cgroup2 none /sys/fs/cgroup\nDocker: -v \
                  /sys/fs/cgroup:/sys/fs/cgroup:ro --cgroupns=host",
             ),
-    }
-}
-
-fn tracefs(mounts: &Mounts) -> Finding {
-    let (name, enables) = ("tracefs", "mmap, munmap, brk and mremap by stack");
-    match mounts.of_kind("tracefs").next() {
-        Some(mount) => Finding::ok(name, enables, format!("at {}", mount.mount_point.display())),
-        None => Finding::degraded(name, enables, "not mounted; the rest works without")
-            .fix("sudo mount -t tracefs nodev /sys/kernel/tracing"),
     }
 }
 

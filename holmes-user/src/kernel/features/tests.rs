@@ -20,7 +20,6 @@ const HYBRID: &str = "\
 this line is no mount
 34 31 0:35 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
 41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
-25 22 0:12 / /sys/kernel/tracing rw,relatime - tracefs tracefs rw
 ";
 
 impl Host {

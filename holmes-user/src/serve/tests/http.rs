@@ -220,7 +220,8 @@ fn readiness_tells_the_address_and_the_probes() {
     let answer = server.get("/readyz");
     assert_eq!((answer.code, answer.json()["reason"].as_str()), (503, Some("starting")));
 
-    let off = ProbeState { name: "mmap".to_owned(), on: false, reason: Some("no tracefs".into()) };
+    let off =
+        ProbeState { name: "memory".to_owned(), on: false, reason: Some("no sys_exit".into()) };
     let on = ProbeState { name: "sample".to_owned(), on: true, reason: None };
     server.status.set_readiness(Readiness::Ready { probes: vec![on, off] });
     let answer = server.get("/readyz");
@@ -228,7 +229,7 @@ fn readiness_tells_the_address_and_the_probes() {
     let body = answer.json();
     assert_eq!(body["address"], server.address.to_string());
     assert_eq!(body["probes"][0], serde_json::json!({ "name": "sample", "on": true }));
-    assert_eq!(body["probes"][1]["reason"], "no tracefs");
+    assert_eq!(body["probes"][1]["reason"], "no sys_exit");
 }
 
 #[test]

@@ -66,7 +66,7 @@ pub(in crate::store) fn document() -> IncidentDocument {
         total_before_per_second: 0.0,
         total_during_per_second: 9.5e8,
     }];
-    let off = vec![ProbeOff { name: "mmap".to_owned(), reason: "no tracefs".to_owned() }];
+    let off = vec![ProbeOff { name: "memory".to_owned(), reason: "no sys_exit".to_owned() }];
     IncidentDocument::new(&incident, &files, movers, off, "0.1.0", "node-1")
 }
 

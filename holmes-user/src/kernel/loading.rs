@@ -1,0 +1,52 @@
+//! Has the kernel check the programs, several at the same time: that is most of the time until the first
+//! sample.
+//!
+//! Must not: attach anything.
+
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use aya::Ebpf;
+use aya::programs::{Program, ProgramError};
+
+/// Programs that are checked at the same time. There are five that take long.
+const AT_ONCE: usize = 5;
+
+/// Loads a program, if that has not been done.
+///
+/// # Errors
+/// The kernel refuses it.
+pub(super) fn load(program: &mut Program) -> Result<(), ProgramError> {
+    if program.fd().is_ok() {
+        return Ok(());
+    }
+    match program {
+        Program::PerfEvent(program) => program.load(),
+        Program::RawTracePoint(program) => program.load(),
+        Program::UProbe(program) => program.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}
+
+/// Loads these programs. Which of them the kernel refuses shows when they are asked for: then it is
+/// asked again, and says why.
+pub(super) fn load_ahead(ebpf: &mut Ebpf, wanted: &[&str]) {
+    let programs = ebpf.programs_mut().filter(|(name, _)| wanted.contains(name));
+    let mut programs: Vec<(&str, &mut Program)> = programs.collect();
+    // The last one is taken first: in the order that was asked for.
+    programs.sort_by_key(|(name, _)| std::cmp::Reverse(wanted.iter().position(|it| it == name)));
+    let cpus = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = cpus.min(AT_ONCE);
+    let waiting = Mutex::new(programs);
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some((_, program)) = next() {
+                    // Said by whoever needs the program.
+                    let _ = load(program);
+                }
+            });
+        }
+    });
+}

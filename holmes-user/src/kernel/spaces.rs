@@ -1,0 +1,42 @@
+//! Has the probes visit every process once: from then on they know what each had before its next call.
+//!
+//! Must not: be done before the probes are attached, or what happens in between is missed.
+
+use std::io::Read;
+
+use aya::programs::{Iter, ProgramError};
+use aya::{Btf, Ebpf};
+
+use super::attach::chain;
+
+/// The program, and what it is called for.
+const PROGRAM: &str = "visit_space";
+const EACH: &str = "task";
+
+/// Visits them. Where that fails, a process is known from its next memory call on.
+///
+/// # Errors
+/// The kernel has no iterators, or no type information: why, in one line.
+pub(super) fn visit(ebpf: &mut Ebpf) -> Result<(), String> {
+    // The whole of the kernel's types, some megabytes: let go of at the end.
+    let types = Btf::from_sys_fs().map_err(|error| chain(&error))?;
+    let program = ebpf
+        .program_mut(PROGRAM)
+        .ok_or_else(|| format!("the embedded object has no program {PROGRAM}"))?;
+    let visited = visit_with(program, &types);
+    super::attach::detach(ebpf, |name| name == PROGRAM);
+    visited
+}
+
+fn visit_with(program: &mut aya::programs::Program, types: &Btf) -> Result<(), String> {
+    let said = |error: ProgramError| chain(&error);
+    let program: &mut Iter = program.try_into().map_err(said)?;
+    program.load(EACH, types).map_err(said)?;
+    let link = program.attach().map_err(said)?;
+    let link = program.take_link(link).map_err(said)?;
+    let mut visits = link.into_file().map_err(|error| chain(&error))?;
+    // It writes nothing: the first read goes through all of them, and ends.
+    let mut nothing = [0; 64];
+    while visits.read(&mut nothing).map_err(|error| error.to_string())? > 0 {}
+    Ok(())
+}
