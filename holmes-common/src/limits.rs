@@ -69,7 +69,7 @@ pub const MAX_PROCESSES: u32 = 1 << 15;
 /// that it comes to this. Few faults are seen one by one, huge pages among them: a CPU cannot fill more
 /// of those in a second. Many are not, and since it goes by the clock, no pattern of a program keeps
 /// step with it.
-pub const FAULT_FREQUENCY: u64 = 8_000;
+pub const FAULT_FREQUENCY: u64 = 16_000;
 
 /// Bytes of memory that one fault sample stands for on average, unless the user says otherwise: what
 /// Go's own heap profile has.

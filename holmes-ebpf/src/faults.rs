@@ -23,7 +23,7 @@ use crate::{
     maps::{FAULT_STATES, SAMPLED_REGIONS, Slot},
     record::Report,
     spaces,
-    task::{current_mm, follow},
+    task::{current_mm, read},
     unwind::{chains, registers},
 };
 
@@ -99,7 +99,7 @@ pub fn fault(ctx: PerfEventContext) -> u32 {
 /// have been huge: the kernel counts those at once. Single pages come to about as many as the run
 /// stands for, but they are counted in batches, and some come without a fault of the process. So there
 /// is room for those, no more is believed than faults can have brought, and user space looks
-/// whether the page is huge, and drops the sample otherwise.
+/// whether the page is huge: if not, another of these faults may have been of one.
 #[inline(always)]
 fn huge_gain(faults: u64) -> Option<u64> {
     let pages = anon_pages()?;
@@ -146,7 +146,7 @@ pub fn shrunk(tgid: u32, bytes: u64) {
 fn anon_pages() -> Option<u64> {
     let mm = current_mm().filter(|mm| *mm != 0)?;
     let offset = offset!(mm_anon_pages);
-    (offset != NO_OFFSET).then(|| follow(mm, offset))
+    (offset != NO_OFFSET).then(|| read(mm, offset))
 }
 
 /// Draws the distance to the next sample: between half and one and a half of the interval, so that no

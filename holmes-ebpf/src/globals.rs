@@ -54,6 +54,11 @@ pub static COUNT_NOISE: Global<u32> = Global::new(256);
 #[unsafe(no_mangle)]
 pub static HAS_TASK_PT_REGS: Global<u32> = Global::new(0);
 
+/// Whether what is reached from the current task can be read by plain loads: only where
+/// [`HAS_TASK_PT_REGS`] is set, and not where the verifier has refused it.
+#[unsafe(no_mangle)]
+pub static PLAIN_LOADS: Global<u32> = Global::new(0);
+
 /// Whether samples are preceded by a copy of their stack's memory.
 #[unsafe(no_mangle)]
 pub static COPY_STACKS: Global<u32> = Global::new(0);

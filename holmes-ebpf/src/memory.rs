@@ -39,6 +39,12 @@ const MAP_FIXED: u64 = 0x10;
 /// `MAP_GROWSDOWN`: a stack.
 const MAP_GROWSDOWN: u64 = 0x100;
 
+/// `MAP_POPULATE` and `MAP_LOCKED`: the pages are there when the call ends.
+const MAP_POPULATES: u64 = 0x8000 | 0x2000;
+
+/// `MADV_POPULATE_READ` and `MADV_POPULATE_WRITE`: the same.
+const POPULATES: [u64; 2] = [22, 23];
+
 /// `MADV_DONTNEED`, `MADV_REMOVE` and `MADV_DONTNEED_LOCKED`: the pages are gone at once. Those that
 /// only allow the kernel to take pages some time are seen when the pages are looked at.
 const GIVES_BACK: [u64; 3] = [4, 9, 24];
@@ -152,6 +158,9 @@ impl Call {
         match spaces::known(self.subject.tgid) {
             Some(space) => {
                 space.mapped(self.mm, pages(asked), flags & (MAP_FIXED | MAP_GROWSDOWN) == 0);
+                if flags & MAP_POPULATES != 0 {
+                    space.populated(self.mm);
+                }
             }
             None => spaces::renew(self.subject.tgid),
         }
@@ -248,6 +257,11 @@ impl Call {
     #[inline(always)]
     fn madvise(&self) -> Change {
         let [address, length, advice, _] = self.arguments;
+        if POPULATES.contains(&advice)
+            && let Some(space) = spaces::known(self.subject.tgid)
+        {
+            space.populated(self.mm);
+        }
         let gone = if GIVES_BACK.contains(&advice) { length } else { 0 };
         Change::gone(address, gone)
     }

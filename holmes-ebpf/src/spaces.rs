@@ -39,7 +39,7 @@ impl Space {
     #[inline(always)]
     fn of(mm: u64, next: impl Fn(u64, u32) -> u64 + Copy) -> Self {
         Self {
-            anon_pages: next(mm, offset!(mm_anon_pages)),
+            anon_pages: anon_pages(mm),
             mapped_pages: mapped_pages(mm, next),
             vanished_pages: 0,
             heap_end: next(mm, offset!(mm_brk)),
@@ -68,6 +68,12 @@ impl Space {
         self.vanished_pages = if rest < gone { rest } else { gone };
         self.mapped_pages = now;
         own
+    }
+
+    /// A call has ended that put pages in place by itself: they are not what the next fault brings.
+    #[inline(always)]
+    pub fn populated(&mut self, mm: u64) {
+        self.anon_pages = anon_pages(mm);
     }
 
     /// The heap ends somewhere now: by how many bytes that is further up than before.
@@ -120,6 +126,12 @@ pub fn forget(tgid: u32) {
 #[inline(always)]
 pub fn are_readable() -> bool {
     offset!(mm_total_vm) != NO_OFFSET
+}
+
+/// Through the helper: before 6.2 they are in an array of a type that verifiers do not walk.
+#[inline(always)]
+fn anon_pages(mm: u64) -> u64 {
+    read(mm, offset!(mm_anon_pages))
 }
 
 /// A stack grows without a call. `MAP_GROWSDOWN` makes one, too: such mappings count for nothing here.

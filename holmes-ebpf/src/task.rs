@@ -11,13 +11,12 @@ use aya_ebpf::helpers::{
 };
 use holmes_common::globals::NO_OFFSET;
 
-use crate::globals::{HAS_TASK_PT_REGS, offset};
+use crate::globals::{PLAIN_LOADS, offset};
 
 /// The current task's `task_struct`: where [`follow`] may begin.
 #[inline(always)]
 pub fn current() -> u64 {
-    // Each helper that is asked about here came with the other one, or later.
-    if HAS_TASK_PT_REGS.load() != 0 {
+    if PLAIN_LOADS.load() != 0 {
         // SAFETY: no argument, always allowed in a tracing program.
         unsafe { bpf_get_current_task_btf() as u64 }
     } else {
@@ -40,7 +39,7 @@ pub fn read(base: u64, offset: u32) -> u64 {
 /// one the verifier refuses the program.
 #[inline(always)]
 pub fn follow(base: u64, offset: u32) -> u64 {
-    if HAS_TASK_PT_REGS.load() == 0 {
+    if PLAIN_LOADS.load() == 0 {
         return read(base, offset);
     }
     if base == 0 || offset == NO_OFFSET {
@@ -54,7 +53,7 @@ pub fn follow(base: u64, offset: u32) -> u64 {
 /// The same for a field of four bytes.
 #[inline(always)]
 pub fn follow_half(base: u64, offset: u32) -> u32 {
-    if HAS_TASK_PT_REGS.load() == 0 {
+    if PLAIN_LOADS.load() == 0 {
         // In the word that it begins: both processors have the low half first.
         return read(base, offset) as u32;
     }

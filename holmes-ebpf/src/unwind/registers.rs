@@ -12,7 +12,7 @@ use aya_ebpf::{
 
 use super::walk::Walk;
 use crate::{
-    globals::{HAS_TASK_PT_REGS, offset},
+    globals::{HAS_TASK_PT_REGS, PLAIN_LOADS, offset},
     task::{self, read},
 };
 
@@ -117,7 +117,7 @@ pub fn entered_at(address: u64) -> Found {
 /// own kind of pointer where there is one, for `task::follow`.
 #[inline(always)]
 pub fn saved_for_call(address: u64) -> u64 {
-    if HAS_TASK_PT_REGS.load() != 0 { saved().unwrap_or(0) } else { address }
+    if PLAIN_LOADS.load() != 0 { saved().unwrap_or(0) } else { address }
 }
 
 /// Where the kernel has saved them.

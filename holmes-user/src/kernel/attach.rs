@@ -64,9 +64,11 @@ const FAULT: &str = "fault";
 /// What [`lifecycle`] attaches.
 const LIFECYCLE: [&str; 2] = ["exec", "exit"];
 
-/// The programs that [`all`] attaches.
-pub(super) fn programs() -> impl Iterator<Item = &'static str> {
-    PROBES.iter().map(|probe| probe.program).chain([FAULT, SAMPLE])
+/// The programs that [`all`] attaches, or [`lifecycle`] where allocations are recorded.
+pub(super) fn programs(of_allocations: bool) -> impl Iterator<Item = &'static str> {
+    let probes = PROBES.iter().filter(move |it| !of_allocations || LIFECYCLE.contains(&it.name));
+    let events = [FAULT, SAMPLE].into_iter().filter(move |_| !of_allocations);
+    probes.map(|probe| probe.program).chain(events)
 }
 
 /// Attaches everything, the sampler behind what rewrites kernel code: those stalls would show up as the

@@ -27,9 +27,13 @@ type Chain = (&'static str, &'static str, &'static str);
 const STEP: u32 = 0;
 const FINISH: u32 = 1;
 
-/// The programs of all chains but that of allocations.
-pub(super) fn programs() -> impl Iterator<Item = &'static str> {
-    CHAINS.iter().flat_map(|&(_, step, finish)| [step, finish])
+/// The programs of the chains that [`join`] joins.
+pub(super) fn programs(of_allocations: bool) -> impl Iterator<Item = &'static str> {
+    chains(of_allocations).iter().flat_map(|&(_, step, finish)| [step, finish])
+}
+
+fn chains(of_allocations: bool) -> &'static [Chain] {
+    if of_allocations { &ALLOCATION_CHAINS } else { &CHAINS }
 }
 
 /// Loads and joins the programs of each chain, of allocations or of all else. Returns the arrays, which
@@ -44,8 +48,10 @@ pub(super) fn join(
     ebpf: &mut Ebpf,
     of_allocations: bool,
 ) -> Result<Vec<ProgramArray<MapData>>, KernelError> {
-    let chains: &[Chain] = if of_allocations { &ALLOCATION_CHAINS } else { &CHAINS };
-    chains.iter().map(|&(array, step, finish)| join_one(ebpf, array, step, finish)).collect()
+    chains(of_allocations)
+        .iter()
+        .map(|&(array, step, finish)| join_one(ebpf, array, step, finish))
+        .collect()
 }
 
 fn join_one(

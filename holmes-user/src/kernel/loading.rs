@@ -28,9 +28,9 @@ pub(super) fn load(program: &mut Program) -> Result<(), ProgramError> {
     }
 }
 
-/// Loads these programs. Which of them the kernel refuses shows when they are asked for: then it is
-/// asked again, and says why.
-pub(super) fn load_ahead(ebpf: &mut Ebpf, wanted: &[&str]) {
+/// Loads these programs. Returns those that the kernel refuses: it is asked again when they are needed,
+/// and says why.
+pub(super) fn load_ahead<'a>(ebpf: &mut Ebpf, wanted: &[&'a str]) -> Vec<&'a str> {
     let programs = ebpf.programs_mut().filter(|(name, _)| wanted.contains(name));
     let mut programs: Vec<(&str, &mut Program)> = programs.collect();
     // The last one is taken first: in the order that was asked for.
@@ -49,4 +49,6 @@ pub(super) fn load_ahead(ebpf: &mut Ebpf, wanted: &[&str]) {
             });
         }
     });
+    let is_refused = |name: &&str| ebpf.program(name).is_some_and(|it| it.fd().is_err());
+    wanted.iter().copied().filter(is_refused).collect()
 }

@@ -14,6 +14,7 @@ pub mod features;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gauges;
+mod globals;
 mod loading;
 mod object;
 mod probes;

@@ -2,19 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::process;
 
 use aya::maps::{HashMap, MapData, ProgramArray, RingBuf};
 use aya::{Ebpf, EbpfLoader, Pod};
 use aya_log::EbpfLogger;
-use holmes_common::globals::{Offsets, TargetMode, UNIFIED_HIERARCHY};
 use holmes_common::limits::{MAX_TARGETS, MAX_VERDICTS, MIN_RING_BYTES};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::attach;
-use super::btf::{KernelTypes, VMLINUX};
 use super::chains;
 use super::error::KernelError;
+use super::globals::Globals;
 use super::{ProbePlan, TargetFilter, loading, object};
 
 /// The maps that are only used where allocations are recorded.
@@ -90,83 +88,20 @@ pub struct Probes {
     sampling: Option<Sampling>,
 }
 
-/// `Offsets` may be copied into a map as bytes.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-struct OffsetsPod(Offsets);
-
-// SAFETY: eighteen `u32` without padding (asserted beside its definition); every byte is initialised.
-unsafe impl Pod for OffsetsPod {}
-
 impl Probes {
     /// Loads the probes and points them at the target. Nothing is observed before [`Self::attach`].
     ///
     /// # Errors
     /// The kernel refuses the maps, or lacks what the target needs.
     pub fn load(plan: &ProbePlan) -> Result<Self, KernelError> {
-        let types = KernelTypes::read();
-        let offsets = match &types {
-            Ok(types) => types.offsets(),
-            Err(error) => {
-                warn!("{VMLINUX} cannot be read ({error}): no cgroup filter");
-                Offsets::UNKNOWN
-            }
-        };
-        let types_have_helper = types.as_ref().is_ok_and(|types| types.has_helper("task_pt_regs"));
-        let subsystem = match (&plan.controller, &types) {
-            (None, _) => UNIFIED_HIERARCHY,
-            (Some(controller), Ok(types)) => types
-                .controller_index(controller)
-                .ok_or_else(|| KernelError::NoController(controller.clone()))?,
-            (Some(_), Err(_)) => UNIFIED_HIERARCHY,
-        };
-        if let (TargetFilter::Cgroups(_), Err(source)) = (&plan.target, types) {
-            return Err(KernelError::NoBtf { path: VMLINUX, source });
+        let mut globals = Globals::of(plan)?;
+        let (mut ebpf, refused) = load(plan, &globals)?;
+        if let Some(name) = refused.first().filter(|_| globals.allow_plain_loads()) {
+            debug!("the kernel refuses {name}: once more without plain loads");
+            globals.forbid_plain_loads();
+            drop(ebpf);
+            (ebpf, _) = load(plan, &globals)?;
         }
-
-        let mode = match plan.target {
-            TargetFilter::Host => TargetMode::Host,
-            TargetFilter::Cgroups(_) => TargetMode::Cgroups,
-            TargetFilter::Processes(_) => TargetMode::Processes,
-        } as u32;
-        let log_level = if plan.probe_log { aya_log::Level::Debug as u8 } else { 0 };
-        let recorder = process::id();
-        let offsets = OffsetsPod(offsets);
-        let has_task_pt_regs = u32::from(types_have_helper);
-        let fault_interval = plan.fault_interval;
-        let count_noise = count_noise();
-        let copy_stacks = u32::from(plan.copy_stacks);
-        let code_mask = pointer_code_mask();
-        let allocation_interval = plan.allocation_interval.unwrap_or(0);
-        let mut loader = EbpfLoader::new();
-        loader
-            // No probe has relocations against the kernel's types: let go of aya's copy of them.
-            .btf(None)
-            .override_global("TARGET_MODE", &mode, true)
-            .override_global("CGROUP_SUBSYS", &subsystem, true)
-            .override_global("RECORDER_TGID", &recorder, true)
-            .override_global("OFFSETS", &offsets, true)
-            .override_global("COUNT_NOISE", &count_noise, true)
-            .override_global("FAULT_INTERVAL", &fault_interval, true)
-            .override_global("HAS_TASK_PT_REGS", &has_task_pt_regs, true)
-            .override_global("COPY_STACKS", &copy_stacks, true)
-            .override_global("POINTER_CODE_MASK", &code_mask, true)
-            .override_global("ALLOCATION_INTERVAL", &allocation_interval, true)
-            .override_global(aya_log::LEVEL, &log_level, false)
-            .map_max_entries("RECORDS", plan.ring_bytes)
-            .map_max_entries("ROWS", plan.unwind_rows);
-        if !plan.probe_log {
-            // One page instead of 128 KiB for a log that nobody reads.
-            loader.map_max_entries("AYA_LOGS", MIN_RING_BYTES);
-        }
-        if plan.allocation_interval.is_none() {
-            // Five MiB for what nobody looks at.
-            for name in ALLOCATION_MAPS {
-                loader.map_max_entries(name, 1);
-            }
-        }
-        let mut ebpf =
-            loader.load(object::bytes()).map_err(|error| KernelError::Load(Box::new(error)))?;
 
         point_at(&mut ebpf, &plan.target)?;
         // The log's map is taken out of the object only if somebody reads it.
@@ -174,10 +109,6 @@ impl Probes {
             logger.map_err(|error| warn!("the probes' own log is not available: {error}")).ok()
         });
         let of_allocations = plan.allocation_interval.is_some();
-        if !of_allocations {
-            let programs: Vec<&str> = chains::programs().chain(attach::programs()).collect();
-            loading::load_ahead(&mut ebpf, &programs);
-        }
         let chains = chains::join(&mut ebpf, of_allocations)?;
         let frequency = (!of_allocations).then_some(plan.frequency);
         Ok(Self { ebpf, _chains: chains, logger, frequency, statuses: Vec::new(), sampling: None })
@@ -268,20 +199,31 @@ impl Probes {
     }
 }
 
-/// Pages by which the kernel's count of a process's pages may jump at once without a huge page: it adds up
-/// what each CPU has counted in batches of `max(32, 2 * CPUs)` (lib/percpu_counter.c, since 6.2), and
-/// before that each task's 64 (mm/memory.c). Half a huge page at the least.
-fn count_noise() -> u32 {
-    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let batch = u32::try_from(cpus).unwrap_or(u32::MAX).saturating_mul(2).max(64);
-    (batch + batch / 2).max(256)
-}
-
-/// Bits of a user address that hold its authentication code on arm64: all above the 48 of an address
-/// and below the one that tells user from kernel. Where a processor has no such codes the bits are
-/// zero in every address, so taking them off does no harm.
-fn pointer_code_mask() -> u64 {
-    if cfg!(target_arch = "aarch64") { 0x007f_0000_0000_0000 } else { 0 }
+/// Makes the maps and has the kernel check the programs. Returns those that it refuses.
+fn load(plan: &ProbePlan, globals: &Globals) -> Result<(Ebpf, Vec<&'static str>), KernelError> {
+    let mut loader = EbpfLoader::new();
+    // No probe has relocations against the kernel's types: let go of aya's copy of them.
+    loader
+        .btf(None)
+        .map_max_entries("RECORDS", plan.ring_bytes)
+        .map_max_entries("ROWS", plan.unwind_rows);
+    globals.tell(&mut loader);
+    if !plan.probe_log {
+        // One page instead of 128 KiB for a log that nobody reads.
+        loader.map_max_entries("AYA_LOGS", MIN_RING_BYTES);
+    }
+    let of_allocations = plan.allocation_interval.is_some();
+    if !of_allocations {
+        // Five MiB for what nobody looks at.
+        for name in ALLOCATION_MAPS {
+            loader.map_max_entries(name, 1);
+        }
+    }
+    let mut ebpf =
+        loader.load(object::bytes()).map_err(|error| KernelError::Load(Box::new(error)))?;
+    let programs = chains::programs(of_allocations).chain(attach::programs(of_allocations));
+    let refused = loading::load_ahead(&mut ebpf, &programs.collect::<Vec<_>>());
+    Ok((ebpf, refused))
 }
 
 /// Fills the target maps. Before anything attaches, so that no task is judged too early.

@@ -10,12 +10,14 @@ use super::cgroups::CgroupIndex;
 use super::image::Image;
 use super::pagemap::Pagemaps;
 use super::table::{ProcessStats, ProcessTable};
+use super::unplaced::Unplaced;
 use crate::collect::{CgroupId, Memory, Nanos, Observation, What};
 
 /// The processes and cgroups of the host, as far as they have been seen.
 pub struct Attributor {
     processes: ProcessTable,
     pagemaps: Pagemaps,
+    unplaced: Unplaced,
     /// `None` on a host without cgroups.
     cgroups: Option<CgroupIndex>,
 }
@@ -24,34 +26,47 @@ impl Attributor {
     /// Reads processes from this `/proc`, and cgroups from this index.
     pub fn new(proc_root: &Path, cgroups: Option<CgroupIndex>) -> Self {
         let pagemaps = Pagemaps::new(proc_root);
-        Self { processes: ProcessTable::new(proc_root), pagemaps, cgroups }
+        let (processes, unplaced) = (ProcessTable::new(proc_root), Unplaced::default());
+        Self { processes, pagemaps, unplaced, cgroups }
     }
 
     /// Whose an observation is. Reads `/proc` where that is not known yet, so it must be asked
     /// soon after the fact, and in the order of the facts.
     pub fn attribute(&mut self, mut observation: Observation) -> Attributed {
+        let (tgid, now) = (observation.tgid, observation.time);
         match &mut observation.what {
-            What::Fault { address, memory, bytes } => {
-                let looked = match memory {
-                    Memory::AnonymousHuge => self.pagemaps.huge_memory(observation.tgid, *address),
-                    _ => self.pagemaps.memory(observation.tgid, *address),
-                };
-                match looked {
-                    Some(Memory::Unknown) => {}
-                    Some(found) => *memory = found,
-                    None => *bytes = 0,
+            What::Fault { address, memory: memory @ Memory::AnonymousHuge, bytes } => {
+                match self.pagemaps.huge_memory(tgid, *address) {
+                    Some(found) => {
+                        if found != Memory::Unknown {
+                            *memory = found;
+                        }
+                        *bytes = bytes.saturating_add(self.unplaced.take(tgid, now));
+                    }
+                    None => self.unplaced.keep(tgid, std::mem::take(bytes), now),
                 }
             }
-            What::Exec => self.pagemaps.forget(observation.tgid),
-            What::Exit if observation.tid == observation.tgid => {
-                self.pagemaps.forget(observation.tgid);
+            What::Fault { address, memory, bytes } => match self.pagemaps.memory(tgid, *address) {
+                Some(Memory::Unknown) => {}
+                Some(found) => *memory = found,
+                None => *bytes = 0,
+            },
+            What::Exec => self.forget_memory(tgid),
+            What::Exit if observation.tid == tgid => self.forget_memory(tgid),
+            What::NewProcess { tgid } => {
+                let new = *tgid;
+                self.forget_memory(new);
             }
-            What::NewProcess { tgid } => self.pagemaps.forget(*tgid),
             _ => {}
         }
         let image = self.processes.image_of(&observation);
         let cgroup = self.cgroup(observation.cgroup, observation.time);
         Attributed { observation, image, cgroup }
+    }
+
+    fn forget_memory(&mut self, tgid: u32) {
+        self.pagemaps.forget(tgid);
+        self.unplaced.forget(tgid);
     }
 
     /// Those of a process's pages, by address in order, that are not in memory. `None` if it cannot be

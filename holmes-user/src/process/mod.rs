@@ -18,6 +18,7 @@ mod objects;
 mod pagemap;
 mod perf_map;
 mod table;
+mod unplaced;
 
 pub use allocator::{Allocator, AllocatorError, find_allocator};
 pub use attributed::{Attributed, Cgroup, Container, is_within};
