@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::kernel::OptionalProbe;
 use crate::rules::{LeakRule, PsiRule, Rule, RuleSet};
 use crate::signals::Signal;
 
@@ -228,6 +229,8 @@ pub struct ProbeSettings {
     pub ring_bytes: u32,
     /// Room for unwind tables in the kernel, in rows of 8 bytes.
     pub unwind_rows: u32,
+    /// Probes that are left out.
+    pub without: Vec<OptionalProbe>,
     /// Bytes of touched memory between two samples of the memory profile, on average.
     pub fault_interval: u64,
     /// Whether each sample brings a copy of its stack's memory.

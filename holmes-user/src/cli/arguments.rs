@@ -12,6 +12,7 @@ use clap_complete::Shell;
 use super::layer::Layer;
 use super::rule_text;
 use super::values;
+use crate::kernel::OptionalProbe;
 use crate::settings::{RecordFormat, RuleEdit, Watch};
 
 const EXAMPLES: &str = "\
@@ -54,7 +55,7 @@ Configuration file (TOML, --config; SIGHUP reads it again; the command line wins
   min = 50
   cooldown = \"10m\"
 Also: cgroup, pid, all, listen, frequency, window, window_bytes, window_stacks, ring_bytes,
-unwind_bytes, memory_interval, debug_dirs, debuginfod, debug_cache.
+unwind_bytes, memory_interval, without, debug_dirs, debuginfod, debug_cache.
 
 Signals: SIGHUP reloads, SIGUSR1 cuts an incident now, SIGTERM or Ctrl-C finishes and leaves.
 Exit codes: 0 good, 1 failure, 2 usage.";
@@ -213,6 +214,9 @@ pub(super) struct RecorderArguments {
     #[arg(long, value_name = "SIZE", hide_short_help = true,
         value_parser = |text: &str| values::MEMORY_INTERVAL.parse(text))]
     pub memory_interval: Option<u64>,
+    /// Leave out a probe, for what it costs: threads, memory (calls), faults or oom (repeatable)
+    #[arg(long, value_name = "PROBE", hide_short_help = true, value_parser = values::probe)]
+    pub without: Vec<OptionalProbe>,
     /// Look for separate debug files here, by build-id and .gnu_debuglink (repeatable) [default:
     /// /usr/lib/debug]
     #[arg(long, value_name = "DIR", hide_short_help = true, value_parser = path)]
@@ -256,6 +260,7 @@ impl RecorderArguments {
             ring_bytes: self.ring_bytes,
             unwind_rows: self.unwind_rows,
             memory_interval: self.memory_interval,
+            without: (!self.without.is_empty()).then(|| self.without.clone()),
             cpu_max: self.cpu_max,
             max_incidents_per_hour: self.max_incidents_per_hour,
             debug_dirs: (!self.debug_dir.is_empty()).then(|| self.debug_dir.clone()),

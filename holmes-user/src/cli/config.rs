@@ -117,6 +117,7 @@ fn replan(
     compare("ring_bytes", wanted.probes.ring_bytes != running.probes.ring_bytes);
     compare("unwind_bytes", wanted.probes.unwind_rows != running.probes.unwind_rows);
     compare("memory_interval", wanted.probes.fault_interval != running.probes.fault_interval);
+    compare("without", wanted.probes.without != running.probes.without);
     compare("window", asked_window.is_some_and(|window| window != running.window.span));
     compare("window_bytes", wanted.window.max_bytes != running.window.max_bytes);
     compare("window_stacks", wanted.window.max_stacks != running.window.max_stacks);

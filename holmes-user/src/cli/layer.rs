@@ -10,6 +10,7 @@ use std::time::Duration;
 use holmes_common::limits::{DEFAULT_FAULT_INTERVAL, DEFAULT_RING_BYTES, DEFAULT_ROWS};
 use thiserror::Error;
 
+use crate::kernel::OptionalProbe;
 use crate::rules::{MIN_READINGS, Rule};
 use crate::settings::{
     DebuginfodSettings, NameSettings, ProbeSettings, RuleChange, RuleEdit, Tunables, Watch,
@@ -55,6 +56,7 @@ pub(super) struct Layer {
     /// Room for unwind tables, in rows.
     pub unwind_rows: Option<u32>,
     pub memory_interval: Option<u64>,
+    pub without: Option<Vec<OptionalProbe>>,
     pub cpu_max: Option<f64>,
     pub max_incidents_per_hour: Option<u32>,
     pub debug_dirs: Option<Vec<PathBuf>>,
@@ -155,6 +157,7 @@ impl Layer {
             ring_bytes: self.ring_bytes.or(below.ring_bytes),
             unwind_rows: self.unwind_rows.or(below.unwind_rows),
             memory_interval: self.memory_interval.or(below.memory_interval),
+            without: self.without.or(below.without),
             cpu_max: self.cpu_max.or(below.cpu_max),
             max_incidents_per_hour: self.max_incidents_per_hour.or(below.max_incidents_per_hour),
             debug_dirs: self.debug_dirs.or(below.debug_dirs),
@@ -205,6 +208,7 @@ impl Layer {
                 frequency: self.frequency.unwrap_or(FREQUENCY),
                 ring_bytes: self.ring_bytes.unwrap_or(DEFAULT_RING_BYTES),
                 unwind_rows: self.unwind_rows.unwrap_or(DEFAULT_ROWS),
+                without: self.without.unwrap_or_default(),
                 fault_interval: self.memory_interval.unwrap_or(DEFAULT_FAULT_INTERVAL),
                 copy_stacks: false,
                 allocation_interval: None,

@@ -43,6 +43,7 @@ pub use self::config::ConfigError;
 pub use self::file::Problem;
 pub use self::layer::ContradictionError;
 pub use self::output::{OutputError, Surroundings};
+use crate::kernel::OptionalProbe;
 use crate::settings::{
     NameSettings, ProbeSettings, RecordSettings, RecorderSettings, Reload, ReplaySettings, Watch,
 };
@@ -220,6 +221,8 @@ fn record(
             frequency: arguments.frequency,
             ring_bytes: arguments.ring_bytes.unwrap_or(DEFAULT_RING_BYTES),
             unwind_rows: arguments.unwind_rows.unwrap_or(DEFAULT_ROWS),
+            // Nothing of it is shown: the target is not to pay for it.
+            without: vec![OptionalProbe::Memory, OptionalProbe::Faults, OptionalProbe::Oom],
             fault_interval: DEFAULT_FAULT_INTERVAL,
             copy_stacks: arguments.stack_copies.is_some(),
             allocation_interval: arguments.allocations.then_some(arguments.allocation_interval),

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::kernel::OptionalProbe;
 use crate::settings::{NameSettings, RecordFormat, RuleChange, Tunables, WindowSettings};
 
 fn surroundings() -> Surroundings {
@@ -34,6 +35,7 @@ fn nothing_is_the_whole_host_with_the_defaults() {
                 frequency: 49,
                 ring_bytes: 4 << 20,
                 unwind_rows: 4 << 20,
+                without: Vec::new(),
                 fault_interval: 512 << 10,
                 copy_stacks: false,
                 allocation_interval: None,
@@ -56,12 +58,14 @@ fn every_flag_arrives() {
     let settings = run("--cgroup /a --cgroup b --rule cpu=min:1 --rule memory=off --cpu-max 90 \
          --max-incidents-per-hour 7 --interval 200ms --lookback 20s --after 5s --dump-dir d \
          --retention-bytes 1MiB --retention-age 2h --listen off -F 99 --window 60s \
-         --window-bytes 2MiB --window-stacks 10 --ring-bytes 5000 --unwind-bytes 8MiB --memory-interval 64KiB --record-input f \
+         --window-bytes 2MiB --window-stacks 10 --ring-bytes 5000 --unwind-bytes 8MiB --memory-interval 64KiB \
+         --without oom --without memory --record-input f \
          --probe-log -q");
     assert_eq!(settings.probes.watch, Watch::Cgroups(vec!["/a".into(), "b".into()]));
     assert_eq!((settings.probes.frequency, settings.probes.ring_bytes), (99, 8192));
     assert_eq!(settings.probes.unwind_rows, 1 << 20);
     assert_eq!(settings.probes.fault_interval, 64 << 10);
+    assert_eq!(settings.probes.without, [OptionalProbe::Oom, OptionalProbe::Memory]);
     assert!(settings.probes.probe_log && settings.quiet);
     let tunables = &settings.tunables;
     assert_eq!(tunables.rules.cpu.unwrap().min, 1.0);
@@ -146,6 +150,7 @@ fn record_has_its_own_settings() {
                 frequency: 99,
                 ring_bytes: 1 << 20,
                 unwind_rows: 1 << 18,
+                without: vec![OptionalProbe::Memory, OptionalProbe::Faults, OptionalProbe::Oom],
                 fault_interval: 512 << 10,
                 copy_stacks: false,
                 allocation_interval: None,

@@ -15,6 +15,7 @@ use holmes_common::unwind::Row;
 
 use self::rates::Rates;
 use super::suggest;
+use crate::kernel::OptionalProbe;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -49,6 +50,15 @@ pub(super) const WINDOW_BYTES: Bytes = Bytes { min: 1 << 20, max: 64 << 30 };
 /// Between two samples of touched memory. Below 64 KiB a program that only touches memory pays more
 /// than the promised 5 %; above 1 GiB there is nothing to see.
 pub(super) const MEMORY_INTERVAL: Bytes = Bytes { min: 64 << 10, max: 1 << 30 };
+
+/// The name of a probe that can be left out.
+pub(super) fn probe(text: &str) -> Result<OptionalProbe, String> {
+    let known = OptionalProbe::ALL.into_iter().find(|probe| probe.name() == text);
+    known.ok_or_else(|| {
+        let names = OptionalProbe::ALL.map(OptionalProbe::name);
+        format!("`{text}` is no probe that can be left out; allowed: {}", names.join(", "))
+    })
+}
 
 /// The kernel takes at most 2 GiB, of which every page is mapped twice.
 /// From a table for libc alone to one for a host full of compilers and browsers.

@@ -11,6 +11,7 @@ use aya::util::online_cpus;
 use holmes_common::limits::FAULT_FREQUENCY;
 use tracing::{debug, warn};
 
+use super::OptionalProbe;
 use super::loading;
 use super::probes::{ProbeState, ProbeStatus, SampleEvent, Sampling};
 use super::spaces;
@@ -65,17 +66,25 @@ const FAULT: &str = "fault";
 const LIFECYCLE: [&str; 2] = ["exec", "exit"];
 
 /// The programs that [`all`] attaches, or [`lifecycle`] where allocations are recorded.
-pub(super) fn programs(of_allocations: bool) -> impl Iterator<Item = &'static str> {
-    let probes = PROBES.iter().filter(move |it| !of_allocations || LIFECYCLE.contains(&it.name));
-    let events = [FAULT, SAMPLE].into_iter().filter(move |_| !of_allocations);
-    probes.map(|probe| probe.program).chain(events)
+pub(super) fn programs(of_allocations: bool, without: &[OptionalProbe]) -> Vec<&'static str> {
+    let tracepoints = PROBES.iter().map(|probe| (probe.name, probe.program));
+    let events = [("faults", FAULT), ("samples", SAMPLE)];
+    let wanted = |(name, program)| {
+        let is_wanted = !of_allocations || LIFECYCLE.contains(&name);
+        (is_wanted && left_out(name, without).is_none()).then_some(program)
+    };
+    tracepoints.chain(events).filter_map(wanted).collect()
 }
 
 /// Attaches everything, the sampler behind what rewrites kernel code: those stalls would show up as the
 /// workload's. What only looks around once comes last.
-pub(super) fn all(ebpf: &mut Ebpf, frequency: u32) -> (Vec<ProbeStatus>, Option<Sampling>) {
-    let mut statuses = attach_where(ebpf, |_| true);
-    let state = match faults(ebpf) {
+pub(super) fn all(
+    ebpf: &mut Ebpf,
+    frequency: u32,
+    without: &[OptionalProbe],
+) -> (Vec<ProbeStatus>, Option<Sampling>) {
+    let mut statuses = attach_where(ebpf, without, |_| true);
+    let state = match left_out("faults", without).map_or_else(|| faults(ebpf), Err) {
         Ok(how) => ProbeState::On(how),
         Err(why) => ProbeState::Off(why),
     };
@@ -92,26 +101,39 @@ pub(super) fn all(ebpf: &mut Ebpf, frequency: u32) -> (Vec<ProbeStatus>, Option<
     };
     let programs = vec![SAMPLE];
     statuses.insert(0, ProbeStatus { name: "samples", enables: "CPU profiles", programs, state });
-    let state = match spaces::visit(ebpf) {
-        Ok(()) => ProbeState::On(String::new()),
-        Err(why) => ProbeState::Off(why),
-    };
-    let programs = vec!["visit_space"];
-    let enables = "memory calls of processes older than the recorder, from the first on";
-    statuses.push(ProbeStatus { name: "spaces", enables, programs, state });
+    if !without.contains(&OptionalProbe::Memory) {
+        let state = match spaces::visit(ebpf) {
+            Ok(()) => ProbeState::On(String::new()),
+            Err(why) => ProbeState::Off(why),
+        };
+        let programs = vec!["visit_space"];
+        let enables = "memory calls of processes older than the recorder, from the first on";
+        statuses.push(ProbeStatus { name: "spaces", enables, programs, state });
+    }
     (statuses, sampling.ok())
 }
 
 /// Attaches what tells that a process goes on as another, or ends: where nothing else is wanted.
 pub(super) fn lifecycle(ebpf: &mut Ebpf) -> Vec<ProbeStatus> {
-    attach_where(ebpf, |name| LIFECYCLE.contains(&name))
+    attach_where(ebpf, &[], |name| LIFECYCLE.contains(&name))
 }
 
-fn attach_where(ebpf: &mut Ebpf, wanted: impl Fn(&str) -> bool) -> Vec<ProbeStatus> {
+/// Why a probe is not attached, if that is the user's wish.
+fn left_out(name: &str, without: &[OptionalProbe]) -> Option<String> {
+    let is_left_out = without.iter().any(|probe| probe.name() == name);
+    is_left_out.then(|| "it was left out".to_owned())
+}
+
+fn attach_where(
+    ebpf: &mut Ebpf,
+    without: &[OptionalProbe],
+    wanted: impl Fn(&str) -> bool,
+) -> Vec<ProbeStatus> {
     let wanted = PROBES.iter().filter(|probe| wanted(probe.name));
     wanted
         .map(|probe| {
-            let state = match attach(ebpf, probe) {
+            let attached = left_out(probe.name, without).map_or_else(|| attach(ebpf, probe), Err);
+            let state = match attached {
                 Ok(()) => ProbeState::On(String::new()),
                 Err(why) => ProbeState::Off(why),
             };

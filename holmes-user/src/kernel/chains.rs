@@ -6,20 +6,18 @@ use aya::maps::{MapData, ProgramArray};
 use aya::programs::{ProgramError, ProgramFd};
 use tracing::warn;
 
+use super::OptionalProbe;
 use super::error::KernelError;
 use super::loading;
 
 /// A chain's array, the program that walks, and the one that sends.
-const CHAINS: [Chain; 4] = [
-    ("SAMPLE_CHAIN", "sample_step", "sample_finish"),
-    ("FAULT_CHAIN", "fault_step", "fault_finish"),
-    ("TASK_CHAIN", "task_step", "task_finish"),
-    ("CALL_CHAIN", "call_step", "call_finish"),
-];
+const SAMPLES: Chain = ("SAMPLE_CHAIN", "sample_step", "sample_finish");
+const FAULTS: Chain = ("FAULT_CHAIN", "fault_step", "fault_finish");
+const TASKS: Chain = ("TASK_CHAIN", "task_step", "task_finish");
+const CALLS: Chain = ("CALL_CHAIN", "call_step", "call_finish");
 
 /// Where allocations are recorded, theirs is the only one.
-const ALLOCATION_CHAINS: [Chain; 1] =
-    [("ALLOCATION_CHAIN", "allocation_step", "allocation_finish")];
+const ALLOCATIONS: Chain = ("ALLOCATION_CHAIN", "allocation_step", "allocation_finish");
 
 type Chain = (&'static str, &'static str, &'static str);
 
@@ -28,12 +26,22 @@ const STEP: u32 = 0;
 const FINISH: u32 = 1;
 
 /// The programs of the chains that [`join`] joins.
-pub(super) fn programs(of_allocations: bool) -> impl Iterator<Item = &'static str> {
-    chains(of_allocations).iter().flat_map(|&(_, step, finish)| [step, finish])
+pub(super) fn programs(of_allocations: bool, without: &[OptionalProbe]) -> Vec<&'static str> {
+    chains(of_allocations, without).flat_map(|(_, step, finish)| [step, finish]).collect()
 }
 
-fn chains(of_allocations: bool) -> &'static [Chain] {
-    if of_allocations { &ALLOCATION_CHAINS } else { &CHAINS }
+/// The chains of allocations, or of all else that is not left out.
+fn chains(of_allocations: bool, without: &[OptionalProbe]) -> impl Iterator<Item = Chain> {
+    let of_all_else = [
+        (None, SAMPLES),
+        (Some(OptionalProbe::Faults), FAULTS),
+        (Some(OptionalProbe::Threads), TASKS),
+        (Some(OptionalProbe::Memory), CALLS),
+    ];
+    let is_left_out = |probe: Option<OptionalProbe>| probe.is_some_and(|it| without.contains(&it));
+    let others =
+        of_all_else.into_iter().filter(move |(probe, _)| !of_allocations && !is_left_out(*probe));
+    others.map(|(_, chain)| chain).chain(of_allocations.then_some(ALLOCATIONS))
 }
 
 /// Loads and joins the programs of each chain, of allocations or of all else. Returns the arrays, which
@@ -47,10 +55,10 @@ fn chains(of_allocations: bool) -> &'static [Chain] {
 pub(super) fn join(
     ebpf: &mut Ebpf,
     of_allocations: bool,
+    without: &[OptionalProbe],
 ) -> Result<Vec<ProgramArray<MapData>>, KernelError> {
-    chains(of_allocations)
-        .iter()
-        .map(|&(array, step, finish)| join_one(ebpf, array, step, finish))
+    chains(of_allocations, without)
+        .map(|(array, step, finish)| join_one(ebpf, array, step, finish))
         .collect()
 }
 

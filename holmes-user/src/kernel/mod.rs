@@ -41,6 +41,34 @@ pub enum TargetFilter {
     Processes(BTreeSet<u32>),
 }
 
+/// A probe that can be left out, for what it costs or because something else does its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OptionalProbe {
+    /// New threads and processes by stack.
+    Threads,
+    /// Calls that change address spaces.
+    Memory,
+    /// Touched memory.
+    Faults,
+    /// Kills for memory.
+    Oom,
+}
+
+impl OptionalProbe {
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::Threads, Self::Memory, Self::Faults, Self::Oom];
+
+    /// Its name, as in [`ProbeStatus`].
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Threads => "threads",
+            Self::Memory => "memory",
+            Self::Faults => "faults",
+            Self::Oom => "oom",
+        }
+    }
+}
+
 /// What the probes are loaded with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbePlan {
@@ -51,6 +79,8 @@ pub struct ProbePlan {
     pub controller: Option<String>,
     /// Samples per second and CPU.
     pub frequency: u32,
+    /// Which of them are not attached.
+    pub without: Vec<OptionalProbe>,
     /// Bytes of touched memory between two fault samples, on average.
     pub fault_interval: u64,
     /// Size of the ring buffer in bytes, a power of two of at least a page.

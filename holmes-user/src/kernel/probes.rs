@@ -13,7 +13,7 @@ use super::attach;
 use super::chains;
 use super::error::KernelError;
 use super::globals::Globals;
-use super::{ProbePlan, TargetFilter, loading, object};
+use super::{OptionalProbe, ProbePlan, TargetFilter, loading, object};
 
 /// The maps that are only used where allocations are recorded.
 const ALLOCATION_MAPS: [&str; 3] = ["ALLOCATING", "LIVE", "ALLOCATION_SCRATCH"];
@@ -84,6 +84,7 @@ pub struct Probes {
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     /// `None` where CPUs are not sampled.
     frequency: Option<u32>,
+    without: Vec<OptionalProbe>,
     statuses: Vec<ProbeStatus>,
     sampling: Option<Sampling>,
 }
@@ -109,9 +110,17 @@ impl Probes {
             logger.map_err(|error| warn!("the probes' own log is not available: {error}")).ok()
         });
         let of_allocations = plan.allocation_interval.is_some();
-        let chains = chains::join(&mut ebpf, of_allocations)?;
+        let chains = chains::join(&mut ebpf, of_allocations, &plan.without)?;
         let frequency = (!of_allocations).then_some(plan.frequency);
-        Ok(Self { ebpf, _chains: chains, logger, frequency, statuses: Vec::new(), sampling: None })
+        Ok(Self {
+            ebpf,
+            _chains: chains,
+            logger,
+            frequency,
+            without: plan.without.clone(),
+            statuses: Vec::new(),
+            sampling: None,
+        })
     }
 
     /// Attaches each probe on its own, the sampler last; where allocations are recorded, only what
@@ -121,7 +130,7 @@ impl Probes {
     /// Only where nothing works: a probe that does not attach is off, see [`Self::statuses`].
     pub fn attach(&mut self) -> Result<(), KernelError> {
         let (statuses, sampling) = match self.frequency {
-            Some(frequency) => attach::all(&mut self.ebpf, frequency),
+            Some(frequency) => attach::all(&mut self.ebpf, frequency, &self.without),
             None => (attach::lifecycle(&mut self.ebpf), None),
         };
         if statuses.iter().all(|status| !status.is_on()) {
@@ -138,6 +147,11 @@ impl Probes {
     /// Which probes are on, and why others are off.
     pub fn statuses(&self) -> &[ProbeStatus] {
         &self.statuses
+    }
+
+    /// Whether a probe is on.
+    pub fn is_on(&self, probe: OptionalProbe) -> bool {
+        self.statuses.iter().any(|status| status.name == probe.name() && status.is_on())
     }
 
     /// How CPUs are sampled; `None` if they are not.
@@ -221,8 +235,9 @@ fn load(plan: &ProbePlan, globals: &Globals) -> Result<(Ebpf, Vec<&'static str>)
     }
     let mut ebpf =
         loader.load(object::bytes()).map_err(|error| KernelError::Load(Box::new(error)))?;
-    let programs = chains::programs(of_allocations).chain(attach::programs(of_allocations));
-    let refused = loading::load_ahead(&mut ebpf, &programs.collect::<Vec<_>>());
+    let mut programs = chains::programs(of_allocations, &plan.without);
+    programs.extend(attach::programs(of_allocations, &plan.without));
+    let refused = loading::load_ahead(&mut ebpf, &programs);
     Ok((ebpf, refused))
 }
 

@@ -66,6 +66,7 @@ impl Live {
             frequency: settings.frequency,
             ring_bytes: settings.ring_bytes,
             unwind_rows: settings.unwind_rows,
+            without: settings.without.clone(),
             fault_interval: settings.fault_interval,
             copy_stacks: settings.copy_stacks,
             allocation_interval: settings.allocation_interval,

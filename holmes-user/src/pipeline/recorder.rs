@@ -19,13 +19,13 @@ use super::warnings::Warnings;
 use super::{advice, announce, balance};
 use crate::capture::{CaptureSettings, FlightRecorder, Incident, Input, Start};
 use crate::collect::{CgroupId, Nanos, What, clock};
-use crate::kernel::{ProbeState, TargetFilter};
+use crate::kernel::{OptionalProbe, ProbeState, TargetFilter};
 use crate::process::Attributed;
 use crate::serve::{
     self, Metrics, REFRESH_QUEUE, Readiness, Server, ServerState, Status, TRIGGER_QUEUE,
 };
 use crate::settings::RecorderSettings;
-use crate::signals::{KernelLog, SampledCpu, SignalReader, Target, Warning};
+use crate::signals::{KernelLog, Raised, SampledCpu, SignalReader, Target};
 use crate::store::{IncidentStore, ProbeOff};
 use crate::symbolize::NameStats;
 
@@ -295,16 +295,22 @@ impl Recorder {
         self.look_at_due(frame.time);
         self.feed(Input::Signals(frame));
         let psi = self.settings.tunables.rules.psi.as_ref();
-        self.warnings.follow(psi, self.reader.warning_places());
+        let kills = !self.live.probes.is_on(OptionalProbe::Oom);
+        self.warnings.follow(psi, kills, self.reader.warning_places());
     }
 
-    /// Takes an early warning of the kernel in.
-    fn warned(&mut self, target: Target, what: Warning) {
+    /// Takes in what the kernel says of a target's memory.
+    fn warned(&mut self, target: Target, raised: Raised) {
         // As before a reading.
         self.drain();
         let time = clock::monotonic();
         self.look_at_due(time);
-        self.feed(Input::Warning { time, target, what });
+        if raised.kills > 0 && !self.live.probes.is_on(OptionalProbe::Oom) {
+            self.kills_counted(&target, time);
+        }
+        if let Some(what) = raised.warning {
+            self.feed(Input::Warning { time, target, what });
+        }
     }
 
     fn filed(&mut self, done: &Done) {

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::rules::PsiRule;
-use crate::signals::{Target, Warning, WarningFile, WarningPlace};
+use crate::signals::{Raised, Target, WarningFile, WarningPlace};
 
 /// Targets whose warnings are waited for. Each takes two descriptors of the 1024 that a process has
 /// by default, and with `CAP_SYS_RESOURCE` a thread of the kernel's.
@@ -37,13 +37,21 @@ struct Waiting {
     inode: Option<u64>,
 }
 
+/// What is to be waited for, wherever it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Wanted {
+    /// Stall and window of the triggers, if a rule asks for warnings.
+    trigger: Option<(Duration, Duration)>,
+    /// Whether kills are counted: no probe tells of them.
+    kills: bool,
+}
+
 /// All that is waited for.
 pub(super) struct Warnings {
-    /// Stall and window of the triggers.
-    trigger: Option<(Duration, Duration)>,
+    wanted: Wanted,
     watched: BTreeMap<Target, Waiting>,
-    sender: Sender<(Target, Warning)>,
-    pub(super) received: Receiver<(Target, Warning)>,
+    sender: Sender<(Target, Raised)>,
+    pub(super) received: Receiver<(Target, Raised)>,
     /// What was said in the log already.
     said: BTreeSet<&'static str>,
 }
@@ -52,21 +60,25 @@ impl Warnings {
     pub(super) fn new() -> Self {
         let (sender, received) = channel(QUEUE);
         let (watched, said) = (BTreeMap::new(), BTreeSet::new());
-        Self { trigger: None, watched, sender, received, said }
+        Self { wanted: Wanted::default(), watched, sender, received, said }
     }
 
-    /// Waits at these places and no longer at others; nowhere without a rule.
+    /// Waits at these places and no longer at others: for warnings if there is a rule, and for kills if
+    /// nobody else tells of them.
     pub(super) fn follow(
         &mut self,
         rule: Option<&PsiRule>,
+        kills: bool,
         places: impl Iterator<Item = WarningPlace>,
     ) {
-        let trigger = rule.map(|rule| (rule.stall, rule.window));
-        if self.trigger != trigger {
-            self.trigger = trigger;
+        let wanted = Wanted { trigger: rule.map(|rule| (rule.stall, rule.window)), kills };
+        if self.wanted != wanted {
+            self.wanted = wanted;
             self.watched.clear();
         }
-        let Some(trigger) = trigger else { return };
+        if wanted == Wanted::default() {
+            return;
+        }
         let places: BTreeMap<Target, WarningPlace> =
             places.map(|place| (place.target.clone(), place)).collect();
         // A cgroup whose files have ended was removed, and may have been made again.
@@ -88,15 +100,17 @@ impl Warnings {
                 }
                 break;
             }
-            let waiting = self.wait(&place, trigger);
+            let waiting = self.wait(&place, wanted);
             self.watched.insert(target, waiting);
         }
     }
 
-    fn wait(&mut self, place: &WarningPlace, (stall, window): (Duration, Duration)) -> Waiting {
+    fn wait(&mut self, place: &WarningPlace, wanted: Wanted) -> Waiting {
         let mut waiting = Waiting { inode: inode(place), ..Waiting::default() };
-        let pressure = WarningFile::pressure(&place.pressure, stall, window);
-        self.add(&mut waiting, place, "memory.pressure", pressure);
+        if let Some((stall, window)) = wanted.trigger {
+            let pressure = WarningFile::pressure(&place.pressure, stall, window);
+            self.add(&mut waiting, place, "memory.pressure", pressure);
+        }
         if let Some(directory) = &place.cgroup {
             self.add(&mut waiting, place, "memory.events", WarningFile::events(directory));
         }
@@ -136,15 +150,15 @@ fn inode(place: &WarningPlace) -> Option<u64> {
 }
 
 /// Hands on what a file warns of, until it ends.
-async fn listen(mut file: AsyncFd<WarningFile>, target: Target, out: Sender<(Target, Warning)>) {
+async fn listen(mut file: AsyncFd<WarningFile>, target: Target, out: Sender<(Target, Raised)>) {
     loop {
         let Ok(mut raised) = file.ready_mut(Interest::PRIORITY).await else { return };
         // Before the file is read: what comes in between is news.
         raised.clear_ready();
         match raised.get_inner_mut().take() {
-            Ok(None) => {}
-            Ok(Some(warning)) => {
-                if out.send((target.clone(), warning)).await.is_err() {
+            Ok(raised) if raised == Raised::default() => {}
+            Ok(raised) => {
+                if out.send((target.clone(), raised)).await.is_err() {
                     return;
                 }
             }
@@ -170,7 +184,7 @@ mod tests {
         };
         let psi = RuleSet::default().psi.unwrap();
         let mut warnings = Warnings::new();
-        warnings.follow(Some(&psi), (0..1000).map(place));
+        warnings.follow(Some(&psi), false, (0..1000).map(place));
         assert_eq!(warnings.watched.len(), MAX_WATCHED);
         // None of them has such files: that is not tried again and again.
         assert!(warnings.watched.values().all(|waiting| waiting.refused));
@@ -179,12 +193,14 @@ mod tests {
                 .iter()
                 .all(|it| warnings.said.contains(it))
         );
-        warnings.follow(Some(&psi), (5..9).map(place));
+        warnings.follow(Some(&psi), false, (5..9).map(place));
         assert_eq!(warnings.watched.len(), 4);
-        warnings.follow(None, (5..9).map(place));
+        warnings.follow(None, true, (5..7).map(place));
+        assert_eq!(warnings.watched.len(), 2);
+        warnings.follow(None, false, (5..9).map(place));
         assert!(warnings.watched.is_empty());
         assert!(!warnings.said.contains("nowhere"));
-        warnings.follow(Some(&psi), std::iter::empty());
+        warnings.follow(Some(&psi), false, std::iter::empty());
         assert!(warnings.said.contains("nowhere"));
     }
 }

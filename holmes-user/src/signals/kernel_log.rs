@@ -1,10 +1,10 @@
 //! What the kernel's log says of the processes it killed for memory: `/dev/kmsg`.
 //!
-//! Formats: Documentation/ABI/testing/dev-kmsg; the messages are those of mm/oom_kill.c and
-//! mm/memcontrol.c. They are meant for people and differ between kernels: what is not understood is
-//! left out, and nothing else depends on it. Names in them are the target's choice.
+//! Format: Documentation/ABI/testing/dev-kmsg.
 //!
 //! Must not: keep more than the last kills, or wait for a message.
+
+mod message;
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -13,6 +13,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+
+use self::message::{constraint, killed, usage};
 
 /// Where the kernel's log is read.
 const KMSG: &str = "/dev/kmsg";
@@ -58,6 +60,15 @@ pub struct KernelKill {
     pub limit_bytes: Option<u64>,
 }
 
+/// Where memory ran out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shortage {
+    /// On the host.
+    Host,
+    /// In the cgroup of this path, which had a limit.
+    Cgroup(String),
+}
+
 /// What was said of the kill under way: the record of the kill itself comes last.
 #[derive(Debug, Default)]
 struct Context {
@@ -96,6 +107,28 @@ impl KernelLog {
         self.read();
         let at = self.kills.iter().rposition(|(_, kill)| kill.pid == pid)?;
         self.kills.remove(at).map(|(_, kill)| kill)
+    }
+
+    /// Where memory ran out for the victim with this id: the kernel says it just before it kills. `None` if it
+    /// has not, as after ten kills in five seconds.
+    pub fn shortage_of(&mut self, pid: u32) -> Option<Shortage> {
+        self.read();
+        let begun = self.context.constraint.as_ref().filter(|it| it.0 == pid);
+        let begun = begun.map(|(_, _, limited, _)| limited.clone());
+        let ended = || self.kills.iter().rev().find(|(_, kill)| kill.pid == pid);
+        let ended = || ended().filter(|(_, kill)| kill.constraint.is_some());
+        let limited = begun.or_else(|| ended().map(|(_, kill)| kill.limited_cgroup.clone()))?;
+        Some(limited.map_or(Shortage::Host, Shortage::Cgroup))
+    }
+
+    /// What was said of victims in these cgroups, and nobody has asked for.
+    pub fn kills_of(&mut self, is_one: impl Fn(&str) -> bool) -> Vec<KernelKill> {
+        self.read();
+        let is_one = |kill: &KernelKill| kill.cgroup.as_deref().is_some_and(&is_one);
+        let (taken, left) = self.kills.drain(..).partition(|(_, kill)| is_one(kill));
+        self.kills = left;
+        let taken: VecDeque<(u64, KernelKill)> = taken;
+        taken.into_iter().map(|(_, kill)| kill).collect()
     }
 
     /// What is remembered, for tests.
@@ -166,58 +199,6 @@ impl KernelLog {
     }
 }
 
-/// `memory: usage 65536kB, limit 65536kB, failcnt 12`, in bytes.
-fn usage(message: &str) -> Option<(u64, u64)> {
-    let rest = message.strip_prefix("memory: usage ")?;
-    let (usage, rest) = rest.split_once("kB, limit ")?;
-    let (limit, _) = rest.split_once("kB")?;
-    let bytes = |kib: &str| kib.trim().parse::<u64>().ok()?.checked_mul(1024);
-    Some((bytes(usage)?, bytes(limit)?))
-}
-
-/// `constraint=CONSTRAINT_MEMCG,...,oom_memcg=/a,task_memcg=/a/b,task=name,pid=7,uid=0`: the pid, and
-/// what comes before the name. A path may hold commas; what is known to follow it ends it.
-fn constraint(words: &str) -> Option<(u32, String, Option<String>, Option<String>)> {
-    let between = |from: &str, to: &str| {
-        let (_, rest) = words.split_once(from)?;
-        rest.split_once(to).map(|(found, _)| found.to_owned())
-    };
-    let constraint = between("constraint=", ",")?;
-    let limited = between(",oom_memcg=", ",task_memcg=");
-    let own = between(",task_memcg=", ",task=");
-    // The name may hold anything: the last pid counts.
-    let pid = words.rsplit_once(",pid=")?.1.split(',').next()?.parse().ok()?;
-    Some((pid, constraint, limited, own))
-}
-
-/// `Memory cgroup out of memory: Killed process 7 (name) total-vm:8kB, anon-rss:4kB, ...`.
-fn killed(message: &str) -> Option<KernelKill> {
-    let (before, rest) = message.split_once("Killed process ")?;
-    // Other lines may quote a name that looks like this.
-    if !before.to_ascii_lowercase().contains("out of memory") {
-        return None;
-    }
-    let (pid, rest) = rest.split_once(" (")?;
-    let (comm, rest) = rest.rsplit_once(") total-vm:")?;
-    let kib = |key: &str| -> Option<u64> {
-        let rest = if key.is_empty() { rest } else { rest.split_once(key)?.1 };
-        rest.split_once("kB")?.0.parse::<u64>().ok()?.checked_mul(1024)
-    };
-    let adjusted = rest.split_once("oom_score_adj:").and_then(|(_, value)| {
-        value.split(|letter: char| letter != '-' && !letter.is_ascii_digit()).next()?.parse().ok()
-    });
-    Some(KernelKill {
-        pid: pid.parse().ok()?,
-        comm: comm.to_owned(),
-        total_vm_bytes: kib("")?,
-        anon_bytes: kib("anon-rss:").unwrap_or_default(),
-        file_bytes: kib("file-rss:").unwrap_or_default(),
-        shmem_bytes: kib("shmem-rss:").unwrap_or_default(),
-        oom_score_adj: adjusted,
-        ..KernelKill::default()
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,6 +215,29 @@ mod tests {
     const KILL: &str = "3,3,102,-;Memory cgroup out of memory: Killed process 7 (hog) (x)) \
         total-vm:80000kB, anon-rss:65000kB, file-rss:512kB, shmem-rss:0kB, UID:0 pgtables:180kB \
         oom_score_adj:-5\n SUBSYSTEM=x";
+
+    #[test]
+    fn where_memory_ran_out_is_known_before_the_kill_is_told() {
+        let mut log = log(&[USAGE, CHOICE]);
+        assert_eq!(log.shortage_of(7), Some(Shortage::Cgroup("/a".to_owned())));
+        assert_eq!(log.shortage_of(8), None);
+        log.take(KILL);
+        assert_eq!(log.shortage_of(7), Some(Shortage::Cgroup("/a".to_owned())));
+        log.take(
+            "6,4,103,-;oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=/,\
+             mems_allowed=0,global_oom,task_memcg=/a/b,task=hog,pid=9,uid=0",
+        );
+        assert_eq!(log.shortage_of(9), Some(Shortage::Host));
+    }
+
+    #[test]
+    fn kills_are_asked_for_by_cgroup() {
+        let mut log = log(&[USAGE, CHOICE, KILL]);
+        assert_eq!(log.kills_of(|path| path == "/a"), []);
+        let pids = |kills: Vec<KernelKill>| kills.iter().map(|kill| kill.pid).collect::<Vec<_>>();
+        assert_eq!(pids(log.kills_of(|path| path.starts_with("/a/"))), [7]);
+        assert_eq!(log.kill_of(7), None);
+    }
 
     #[test]
     fn a_kill_is_put_together() {

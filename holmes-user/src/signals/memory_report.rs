@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +44,21 @@ pub struct MemoryReport {
     pub largest: Vec<ProcessMemory>,
     /// What its cgroup counts; absent where no controller does.
     pub cgroup: Option<CgroupMemory>,
+    /// Where memory ran out, if that is not the target itself: above it, or on the whole host.
+    #[serde(default)]
+    pub around: Option<Around>,
+}
+
+/// What shared a limit with a target, or the host's memory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Around {
+    /// The cgroup whose limit it was; absent where it was the host's memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<String>,
+    /// Bytes resident of all processes there. Pages that two of them share count twice.
+    pub resident_bytes: u64,
+    /// The largest of them.
+    pub largest: Vec<ProcessMemory>,
 }
 
 /// The memory of one process.
@@ -87,6 +103,10 @@ pub struct CgroupMemory {
     pub limit_bytes: Option<u64>,
     /// The lines of `memory.stat`, those with descendants where there are both.
     pub stat: BTreeMap<String, u64>,
+    /// The lines of `memory.events`, in v1 those of `memory.oom_control`: how often a limit was reached, and
+    /// processes killed for it, since the cgroup was made.
+    #[serde(default)]
+    pub events: BTreeMap<String, u64>,
 }
 
 /// Reads where the memory of a target is. What has gone meanwhile is left out.
@@ -98,12 +118,7 @@ pub fn read(sources: &Sources, hierarchy: Option<Hierarchy>, target: &Target) ->
             .unwrap_or_default(),
         Target::Host => all_processes(sources),
     };
-    let mut sizes: Vec<(u64, u32)> = pids
-        .into_iter()
-        .filter_map(|pid| Some((process_usage::resident(sources, pid)?.in_use, pid)))
-        .filter(|(resident, _)| *resident > 0)
-        .collect();
-    sizes.sort_unstable_by(|one, other| other.cmp(one));
+    let sizes = sizes(sources, pids);
     let largest = sizes.iter().take(MAX_NAMED).enumerate();
     let largest = largest.map(|(at, &(resident_bytes, pid))| ProcessMemory {
         pid,
@@ -121,10 +136,44 @@ pub fn read(sources: &Sources, hierarchy: Option<Hierarchy>, target: &Target) ->
     };
     MemoryReport {
         processes: sizes.len() as u64,
-        resident_bytes: sizes.iter().fold(0, |sum, (size, _)| sum.saturating_add(*size)),
+        resident_bytes: sum_of(&sizes),
         largest: largest.collect(),
         cgroup,
+        around: None,
     }
+}
+
+/// Reads who has memory where it ran out: in a cgroup, or on the host. Nobody's mappings are read: of a whole
+/// host that takes long, and the kill is now.
+pub fn around(sources: &Sources, hierarchy: Option<Hierarchy>, cgroup: Option<String>) -> Around {
+    let pids = match (&cgroup, hierarchy) {
+        (Some(path), Some(hierarchy)) => cgroup_usage::processes_of(sources, hierarchy, path),
+        (Some(_), None) => Vec::new(),
+        (None, _) => all_processes(sources),
+    };
+    let sizes = sizes(sources, pids);
+    let largest = sizes.iter().take(MAX_NAMED).map(|&(resident_bytes, pid)| ProcessMemory {
+        pid,
+        comm: comm(sources, pid),
+        resident_bytes,
+        mappings: None,
+    });
+    Around { cgroup, resident_bytes: sum_of(&sizes), largest: largest.collect() }
+}
+
+/// Resident bytes and ids of those that have any, the largest first.
+fn sizes(sources: &Sources, pids: Vec<u32>) -> Vec<(u64, u32)> {
+    let mut sizes: Vec<(u64, u32)> = pids
+        .into_iter()
+        .filter_map(|pid| Some((process_usage::resident(sources, pid)?.in_use, pid)))
+        .filter(|(resident, _)| *resident > 0)
+        .collect();
+    sizes.sort_unstable_by(|one, other| other.cmp(one));
+    sizes
+}
+
+fn sum_of(sizes: &[(u64, u32)]) -> u64 {
+    sizes.iter().fold(0, |sum, (size, _)| sum.saturating_add(*size))
 }
 
 fn all_processes(sources: &Sources) -> Vec<u32> {
@@ -138,20 +187,26 @@ fn comm(sources: &Sources, pid: u32) -> String {
 
 fn of_cgroup(mount: &Mount, path: &str) -> Option<CgroupMemory> {
     let directory = mount.directory(path)?;
-    let (usage, prefix) = match mount.hierarchy {
-        Hierarchy::Unified => ("memory.current", ""),
-        Hierarchy::V1 { .. } => ("memory.usage_in_bytes", "total_"),
+    let (usage, prefix, events) = match mount.hierarchy {
+        Hierarchy::Unified => ("memory.current", "", "memory.events"),
+        Hierarchy::V1 { .. } => ("memory.usage_in_bytes", "total_", "memory.oom_control"),
     };
-    let stat = text(&directory.join("memory.stat")).unwrap_or_default();
-    let lines = stat.lines().take(MAX_STATS).filter_map(|line| {
-        let (key, value) = line.split_once(' ')?;
-        Some((key.strip_prefix(prefix)?.to_owned(), value.trim().parse().ok()?))
-    });
     Some(CgroupMemory {
         usage_bytes: number(&directory.join(usage))?,
         limit_bytes: super::limits::memory(mount, path).filter(|limit| *limit < UNLIMITED),
-        stat: lines.collect(),
+        stat: counts(&directory.join("memory.stat"), prefix),
+        events: counts(&directory.join(events), ""),
     })
+}
+
+/// The lines of a file, of those keys that begin like this.
+fn counts(path: &Path, prefix: &str) -> BTreeMap<String, u64> {
+    let text = text(path).unwrap_or_default();
+    let lines = text.lines().take(MAX_STATS).filter_map(|line| {
+        let (key, value) = line.split_once(' ')?;
+        Some((key.strip_prefix(prefix)?.to_owned(), value.trim().parse().ok()?))
+    });
+    lines.collect()
 }
 
 /// v1 says "no limit" as the largest number of pages that there could be.

@@ -21,12 +21,12 @@ mod warning;
 mod warning_file;
 mod watched;
 
-pub use kernel_log::{KernelKill, KernelLog};
-pub use memory_report::{CgroupMemory, Mappings, MemoryReport, ProcessMemory};
+pub use kernel_log::{KernelKill, KernelLog, Shortage};
+pub use memory_report::{Around, CgroupMemory, Mappings, MemoryReport, ProcessMemory};
 pub use reader::{MAX_TRACKED, SignalReader};
 pub use reading::{MemoryLimit, MemoryUse, Reading, Signal, SignalFrame, Target};
 pub use sampled::SampledCpu;
 pub use sources::Sources;
 pub use warning::Warning;
-pub use warning_file::{WarningFile, WarningPlace};
+pub use warning_file::{Raised, WarningFile, WarningPlace};
 pub use watched::{WatchError, Watched};

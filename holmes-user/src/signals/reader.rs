@@ -10,8 +10,8 @@ use super::host_usage::{HostCpu, HostUsage};
 use super::sources::Sources;
 use super::usage::{Clock, Usage};
 use super::{
-    MemoryReport, MemoryUse, Reading, Signal, SignalFrame, Target, WarningPlace, cgroup_usage,
-    memory_report, process_usage,
+    Around, MemoryReport, MemoryUse, Reading, Signal, SignalFrame, Target, WarningPlace,
+    cgroup_usage, memory_report, process_usage,
 };
 use crate::collect::Nanos;
 use crate::kernel::cgroupfs::{Hierarchy, Located};
@@ -156,6 +156,11 @@ impl SignalReader {
     /// Where the memory of one target is now.
     pub fn memory_report(&self, target: &Target) -> MemoryReport {
         memory_report::read(&self.sources, self.hierarchy, target)
+    }
+
+    /// Who has memory in a cgroup now, or on the host.
+    pub fn memory_around(&self, cgroup: Option<String>) -> Around {
+        memory_report::around(&self.sources, self.hierarchy, cgroup)
     }
 
     /// Reads every target. `sampled_cpu` is the CPU time that the probes have seen a target use

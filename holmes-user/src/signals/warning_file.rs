@@ -42,7 +42,24 @@ pub struct WarningFile {
 #[derive(Debug)]
 enum Kind {
     Pressure,
-    Events { directory: PathBuf, high: u64, max: u64 },
+    Events { directory: PathBuf, counted: Counted },
+}
+
+/// What `memory.events` counts, of which something follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Counted {
+    high: u64,
+    max: u64,
+    kills: u64,
+}
+
+/// What a file was raised for.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Raised {
+    /// What there is to warn of.
+    pub warning: Option<Warning>,
+    /// Processes of the cgroup that the kernel has killed because memory ran out.
+    pub kills: u64,
 }
 
 impl WarningFile {
@@ -67,34 +84,37 @@ impl WarningFile {
     /// The file does not exist, as without the memory controller.
     pub fn events(directory: &Path) -> io::Result<Self> {
         let mut file = File::open(directory.join("memory.events"))?;
-        let (high, max) = counts(&text(&mut file)?)?;
-        Ok(Self { file, kind: Kind::Events { directory: directory.to_owned(), high, max } })
+        let counted = counts(&text(&mut file)?)?;
+        Ok(Self { file, kind: Kind::Events { directory: directory.to_owned(), counted } })
     }
 
-    /// What there is to warn of since the last time. To be asked each time that the file was raised,
+    /// What has happened since the last time. To be asked each time that the file was raised,
     /// or it is not raised again.
     ///
     /// # Errors
     /// The cgroup is gone, or the file has another form.
-    pub fn take(&mut self) -> io::Result<Option<Warning>> {
+    pub fn take(&mut self) -> io::Result<Raised> {
         let text = text(&mut self.file)?;
         match &mut self.kind {
             Kind::Pressure => {
                 let some_avg10 = some_avg10(&text).ok_or(ErrorKind::InvalidData)?;
-                Ok(Some(Warning::Pressure { some_avg10 }))
+                let warning = Some(Warning::Pressure { some_avg10 });
+                Ok(Raised { warning, ..Raised::default() })
             }
-            Kind::Events { directory, high, max } => {
-                let (highs, maxes) = counts(&text)?;
-                let grown = (highs.saturating_sub(*high), maxes.saturating_sub(*max));
-                (*high, *max) = (highs, maxes);
-                Ok(match grown {
+            Kind::Events { directory, counted } => {
+                let now = counts(&text)?;
+                let before = std::mem::replace(counted, now);
+                let grown =
+                    (now.high.saturating_sub(before.high), now.max.saturating_sub(before.max));
+                let warning = match grown {
                     (0, 0) => None,
                     // Who is at the maximum is above the high mark, too.
                     (events, 0) => held_percent(directory, "memory.high")
                         .map(|held_percent| Warning::MemoryHigh { events, held_percent }),
                     (_, events) => held_percent(directory, "memory.max")
                         .map(|held_percent| Warning::MemoryMax { events, held_percent }),
-                })
+                };
+                Ok(Raised { warning, kills: now.kills.saturating_sub(before.kills) })
             }
         }
     }
@@ -114,10 +134,10 @@ fn text(file: &mut File) -> io::Result<String> {
     Ok(text)
 }
 
-/// The counters `high` and `max` of `memory.events`.
-fn counts(text: &str) -> io::Result<(u64, u64)> {
+/// The counters of `memory.events`.
+fn counts(text: &str) -> io::Result<Counted> {
     let count = |key| keyed(text, key).ok_or(ErrorKind::InvalidData);
-    Ok((count("high")?, count("max")?))
+    Ok(Counted { high: count("high")?, max: count("max")?, kills: count("oom_kill")? })
 }
 
 /// The share of the last ten seconds in the line `some avg10=1.23 avg60=...`, percent.
@@ -171,14 +191,27 @@ mod tests {
     fn events_are_those_since_the_last_time() {
         let cgroup = Cgroup::new();
         let mut events = WarningFile::events(cgroup.0.path()).unwrap();
-        assert_eq!(events.take().unwrap(), None);
+        assert_eq!(events.take().unwrap(), Raised::default());
         cgroup.count(5, 4);
         let high = Warning::MemoryHigh { events: 2, held_percent: 80.0 };
-        assert_eq!(events.take().unwrap(), Some(high));
+        assert_eq!(events.take().unwrap().warning, Some(high));
         cgroup.count(6, 5);
         let max = Warning::MemoryMax { events: 1, held_percent: 60.0 };
-        assert_eq!(events.take().unwrap(), Some(max));
-        assert_eq!(events.take().unwrap(), None);
+        assert_eq!(events.take().unwrap().warning, Some(max));
+        assert_eq!(events.take().unwrap(), Raised::default());
+    }
+
+    #[test]
+    fn kills_are_those_since_the_last_time() {
+        let cgroup = Cgroup::new();
+        let mut events = WarningFile::events(cgroup.0.path()).unwrap();
+        cgroup.write("memory.events", &EVENTS.replace("HIGH", "3").replace("MAX", "4"));
+        assert_eq!(events.take().unwrap().kills, 0);
+        let text = EVENTS.replace("HIGH", "3").replace("MAX", "5").replace("kill 0", "kill 2");
+        cgroup.write("memory.events", &text);
+        let raised = events.take().unwrap();
+        assert_eq!((raised.kills, raised.warning.is_some()), (2, true));
+        assert_eq!(events.take().unwrap(), Raised::default());
     }
 
     #[test]
@@ -187,7 +220,7 @@ mod tests {
         let mut events = WarningFile::events(cgroup.0.path()).unwrap();
         cgroup.write("memory.high", "max\n");
         cgroup.count(9, 4);
-        assert_eq!(events.take().unwrap(), None);
+        assert_eq!(events.take().unwrap(), Raised::default());
         cgroup.write("memory.events", "nonsense\n");
         assert!(events.take().is_err());
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::name::rfc3339;
 use crate::capture::Incident;
-use crate::signals::{CgroupMemory, KernelKill, MemoryReport, ProcessMemory};
+use crate::signals::{Around, CgroupMemory, KernelKill, MemoryReport, ProcessMemory};
 use crate::window::{Cut, ProfileKind};
 
 /// Processes named as having grown, those that grew most first.
@@ -33,6 +33,9 @@ pub struct MemoryDocument {
     /// What the memory controller counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<CgroupMemory>,
+    /// Who had memory where it ran out, if that is not the target itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub around: Option<Around>,
 }
 
 /// A process whose memory in use grew, by samples.
@@ -97,7 +100,7 @@ impl MemoryDocument {
         };
         let stem = ProfileKind::Memory.stem();
         let (whole, base) = (cut(stem)?, cut(&format!("{stem}.base"))?);
-        let MemoryReport { processes, resident_bytes, largest, cgroup } = report.clone();
+        let MemoryReport { processes, resident_bytes, largest, cgroup, around } = report.clone();
         Some(Self {
             resident_bytes,
             processes,
@@ -106,6 +109,7 @@ impl MemoryDocument {
             grown: grown(whole, base),
             largest,
             cgroup,
+            around,
         })
     }
 }

@@ -27,7 +27,7 @@ pub(super) const MAX_PROBLEMS: usize = 20;
 /// Characters shown of a value that is wrong.
 const MAX_SHOWN: usize = 40;
 
-const TOP: [&str; 22] = [
+const TOP: [&str; 23] = [
     "interval",
     "lookback",
     "after",
@@ -47,6 +47,7 @@ const TOP: [&str; 22] = [
     "ring_bytes",
     "unwind_bytes",
     "memory_interval",
+    "without",
     "debug_dirs",
     "debuginfod",
     "debug_cache",
@@ -111,6 +112,12 @@ impl<'t> Reader<'t> {
         let (mut cgroups, mut pids, mut all) = (None, None, None);
         for (name, item) in self.items("", table, &TOP) {
             match name {
+                "without" => {
+                    self.layer.without = self.list(&item, |reader, item| {
+                        let name = reader.text(item)?;
+                        reader.accept(item, values::probe(name))
+                    });
+                }
                 "debug_dirs" => self.layer.debug_dirs = self.list(&item, Self::path),
                 "debug_cache" => self.layer.debug_cache = self.path(&item),
                 "debuginfod" => {

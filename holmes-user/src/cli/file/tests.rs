@@ -1,6 +1,7 @@
 //! Behaviour of the configuration file's text.
 
 use super::*;
+use crate::kernel::OptionalProbe;
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -52,6 +53,7 @@ fn every_key_arrives() {
         ring_bytes = 5000
         unwind_bytes = "2MiB"
         memory_interval = "1MiB"
+        without = ["threads", "faults"]
         retention.max_bytes = 0x1000
         retention.max_age = "1h"
         debug_dirs = ["/g", "h"]
@@ -92,6 +94,7 @@ fn every_key_arrives() {
             ring_bytes: Some(8192),
             unwind_rows: Some(1 << 18),
             memory_interval: Some(1 << 20),
+            without: Some(vec![OptionalProbe::Threads, OptionalProbe::Faults]),
             cpu_max: Some(90.0),
             max_incidents_per_hour: Some(5),
             debug_dirs: Some(vec!["/g".into(), "h".into()]),

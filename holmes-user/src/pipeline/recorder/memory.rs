@@ -9,8 +9,8 @@ use tracing::{info, warn};
 use super::{PROC, Recorder};
 use crate::capture::{Input, LookWanted, MemoryLook, OomKill, OomVictim};
 use crate::collect::{CgroupId, Nanos, clock};
-use crate::process::Attributed;
-use crate::signals::{Reading, Signal, SignalFrame, Target};
+use crate::process::{Attributed, is_within};
+use crate::signals::{MemoryReport, Reading, Shortage, Signal, SignalFrame, Target};
 use crate::window::Owner;
 
 /// Percent of its limit from which a target's pages are looked at every interval: what the kernel has
@@ -116,19 +116,56 @@ impl Recorder {
         let seen: Vec<(Target, OomVictim)> =
             attributed.iter().filter_map(|victim| self.victim(victim)).collect();
         for (target, victim) in seen {
-            let OomVictim { pid, time, .. } = victim;
-            if self.flight.is_victim(pid) {
-                continue;
-            }
-            info!("[Holmes] pprof oom, victim : {pid} ({}), target : {target}", victim.comm);
-            let opens = self.flight.opens(&target, time);
-            let report = opens.then(|| self.reader.memory_report(&target));
-            let kill = OomKill { target, victim, report };
-            self.tap.write(&Input::OomKill(kill.clone()));
-            if let Err(reason) = self.flight.killed(kill) {
-                warn!("no incident names the kill of pid {pid}: {reason}");
-            }
+            self.take_kill(target, victim);
         }
+    }
+
+    /// A cgroup counts kills that no probe has told of, as where the kernel refuses that one. The kernel's
+    /// log may say who it was.
+    pub(super) fn kills_counted(&mut self, target: &Target, time: Nanos) {
+        let Target::Cgroup { path, .. } = target else { return };
+        let said = self.kernel_log.kills_of(|cgroup| is_within(cgroup, path));
+        if said.is_empty() {
+            let unknown = OomVictim { pid: 0, comm: String::new(), time, kernel: None };
+            return self.take_kill(target.clone(), unknown);
+        }
+        for kill in said {
+            let (pid, comm) = (kill.pid, kill.comm.clone());
+            let victim = OomVictim { pid, comm, time, kernel: Some(kill) };
+            self.take_kill(target.clone(), victim);
+        }
+    }
+
+    fn take_kill(&mut self, target: Target, victim: OomVictim) {
+        let OomVictim { pid, time, .. } = victim;
+        if self.flight.is_victim(pid) {
+            return;
+        }
+        info!("[Holmes] pprof oom, victim : {pid} ({}), target : {target}", victim.comm);
+        let opens = self.flight.opens(&target, time);
+        let report = opens.then(|| self.report_of_kill(&target, pid));
+        let kill = OomKill { target, victim, report };
+        self.tap.write(&Input::OomKill(kill.clone()));
+        if let Err(reason) = self.flight.killed(kill) {
+            warn!("no incident names the kill of pid {pid}: {reason}");
+        }
+    }
+
+    /// Where the target's memory is, and who else had some where it ran out.
+    fn report_of_kill(&mut self, target: &Target, pid: u32) -> MemoryReport {
+        let mut report = self.reader.memory_report(target);
+        let limited = match self.kernel_log.shortage_of(pid) {
+            None => return report,
+            Some(Shortage::Host) => None,
+            Some(Shortage::Cgroup(path)) => Some(path),
+        };
+        let is_own = match (target, &limited) {
+            (Target::Host, None) => true,
+            (Target::Cgroup { path, .. }, Some(limited)) => is_within(limited, path),
+            _ => false,
+        };
+        report.around = (!is_own).then(|| self.reader.memory_around(limited));
+        report
     }
 
     /// Whose incident a kill is, and who; `None` if it is nobody's.

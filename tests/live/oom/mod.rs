@@ -1,6 +1,9 @@
 //! Processes that the kernel kills because memory ran out: each leaves who took it, and what the
 //! kernel said.
 
+mod counted;
+mod neighbours;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
