@@ -18,7 +18,7 @@ use holmes_common::{
 };
 
 use crate::{
-    filter::subject,
+    filter::{Subject, subject},
     globals::{COUNT_NOISE, FAULT_INTERVAL, offset},
     maps::{FAULT_STATES, SAMPLED_REGIONS, Slot},
     record::Report,
@@ -120,6 +120,33 @@ fn huge_gain(faults: u64) -> Option<u64> {
         return None;
     }
     Some(if gained as u64 > at_most { at_most } else { gained as u64 })
+}
+
+/// Most pages that are believed to have come since the last run, where nobody knows of how many faults.
+const MAX_REMAINDER: u64 = 1 << 17;
+
+/// The process calls the kernel about its memory: huge pages that it got since its last run are told now,
+/// without a stack. Perhaps no run comes any more: it goes by the faults of all that share the CPU.
+#[inline(always)]
+pub fn tell_remainder(subject: &Subject) {
+    let (Some(pages), Some(space)) = (anon_pages(), spaces::known(subject.tgid)) else {
+        return;
+    };
+    let gained = pages.wrapping_sub(space.anon_pages) as i64;
+    if gained < i64::from(COUNT_NOISE.load()) {
+        return;
+    }
+    space.anon_pages = pages;
+    let gained = if gained as u64 > MAX_REMAINDER { MAX_REMAINDER } else { gained as u64 };
+    Report {
+        stream: Stream::Faults,
+        slot: Slot::Remainder,
+        kind: RecordKind::Fault,
+        flags: flag::HUGE_PAGE,
+        value: (gained * PAGE_BYTES) as i64,
+        aux: 0,
+    }
+    .send(subject);
 }
 
 /// The process has given so many bytes back: what it gains next is not to be set off against that.

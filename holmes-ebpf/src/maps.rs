@@ -161,11 +161,12 @@ pub enum Slot {
     Fault,
     Release,
     Victim,
+    Remainder,
     /// Not in [`SCRATCH`]: the thread's entry of [`ALLOCATION_SCRATCH`].
     Allocation = u32::MAX,
 }
 
 impl Slot {
     /// Number of slots: the length of [`SCRATCH`].
-    pub const COUNT: u32 = Self::Victim as u32 + 1;
+    pub const COUNT: u32 = Self::Remainder as u32 + 1;
 }

@@ -19,6 +19,7 @@ use holmes_common::{
 };
 
 use crate::{
+    faults,
     filter::{Subject, subject},
     maps::{ALLOWANCES, Slot},
     record::Report,
@@ -96,6 +97,9 @@ pub fn memory_call(ctx: RawTracePointContext) -> u32 {
     } else {
         call.madvise()
     };
+    if change.gained_bytes > 0 {
+        faults::tell_remainder(&subject);
+    }
     // Each in one place, or the verifier goes through them for each kind of call.
     releases::released(&subject, change.gone);
     releases::released(&subject, change.replaced);

@@ -33,18 +33,11 @@ impl Attributor {
     /// Whose an observation is. Reads `/proc` where that is not known yet, so it must be asked
     /// soon after the fact, and in the order of the facts.
     pub fn attribute(&mut self, mut observation: Observation) -> Attributed {
-        let (tgid, now) = (observation.tgid, observation.time);
+        let tgid = observation.tgid;
         match &mut observation.what {
-            What::Fault { address, memory: memory @ Memory::AnonymousHuge, bytes } => {
-                match self.pagemaps.huge_memory(tgid, *address) {
-                    Some(found) => {
-                        if found != Memory::Unknown {
-                            *memory = found;
-                        }
-                        *bytes = bytes.saturating_add(self.unplaced.take(tgid, now));
-                    }
-                    None => self.unplaced.keep(tgid, std::mem::take(bytes), now),
-                }
+            What::Fault { address, memory: Memory::AnonymousHuge, .. } => {
+                let is_huge = *address != 0 && self.pagemaps.may_be_huge(tgid, *address);
+                self.unplaced.place(is_huge, &mut observation);
             }
             What::Fault { address, memory, bytes } => match self.pagemaps.memory(tgid, *address) {
                 Some(Memory::Unknown) => {}

@@ -101,12 +101,16 @@ impl Pagemaps {
         }
     }
 
-    /// The kind of memory at an address that may be in a huge page; `None` if it is not.
-    pub(super) fn huge_memory(&mut self, tgid: u32, address: u64) -> Option<Memory> {
-        let Some(file) = self.file(tgid) else { return Some(Memory::Unknown) };
+    /// Whether an address is in a huge page; or may have been, if it is no longer there.
+    pub(super) fn may_be_huge(&mut self, tgid: u32, address: u64) -> bool {
+        let Some(file) = self.file(tgid) else { return true };
+        let mut entry = [0; ENTRY_BYTES as usize];
+        let read = file.read_exact_at(&mut entry, (address >> PAGE_SHIFT) * ENTRY_BYTES).is_ok();
+        if !read || u64::from_ne_bytes(entry) & PRESENT == 0 {
+            return true;
+        }
         if let Some(categories) = scanned(file, address) {
-            let huge = categories & SCAN_HUGE != 0 && categories & SCAN_ZEROES == 0;
-            return huge.then_some(Memory::AnonymousHuge);
+            return categories & SCAN_HUGE != 0 && categories & SCAN_ZEROES == 0;
         }
         // Older kernels: all its pages are there.
         let mut entries = vec![0; (HUGE_PAGES * ENTRY_BYTES) as usize];
@@ -114,7 +118,7 @@ impl Pagemaps {
         let read = file.read_exact_at(&mut entries, first * ENTRY_BYTES).is_ok();
         let present =
             |entry: &[u8; ENTRY_BYTES as usize]| u64::from_ne_bytes(*entry) & PRESENT != 0;
-        (read && entries.as_chunks().0.iter().all(present)).then_some(Memory::AnonymousHuge)
+        read && entries.as_chunks().0.iter().all(present)
     }
 
     /// Those of a process's pages, by address in order, that are not in memory. `None` if it cannot be
@@ -232,7 +236,7 @@ mod tests {
         let own = std::process::id();
         assert_eq!(maps.memory(own, address(700)), Some(Memory::Anonymous));
         assert_eq!(maps.memory(own, address(699)), Some(Memory::Unknown));
-        assert_eq!(maps.huge_memory(own, address(700)), None);
+        assert!(!maps.may_be_huge(own, address(700)));
         // SAFETY: inside the mapping.
         assert_eq!(unsafe { (address(699) as *const u8).read_volatile() }, 0);
         let zeroes = maps.memory(own, address(699));

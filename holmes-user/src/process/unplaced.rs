@@ -1,114 +1,166 @@
 //! Huge pages that a process got, of which the sample does not know where they are: the last of the faults
-//! that it stands for was another one's. They belong to the next fault of the process that did get a huge
-//! page, soon after.
+//! that it stands for was another one's, or there was none. They belong to the fault of the process that
+//! did get a huge page just before, or else to the next one.
 //!
 //! Must not: read a clock, or anything of the process.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
-use crate::collect::Nanos;
+use crate::collect::{Nanos, Observation, What};
 
 /// Processes that have any: those that touch much memory at this moment.
 const MAX_PROCESSES: usize = 256;
 
-/// How long they may wait. A program that goes on touching huge pages gets the next one within
-/// milliseconds; what waits longer was mapped in advance, or written by another process.
-const MAX_WAIT: Nanos = Nanos(250_000_000);
+/// How far the two may be apart, in nanoseconds. A program that goes on touching huge pages gets the next
+/// one within milliseconds; what waits longer was mapped in advance, or written by another process.
+const MAX_APART: u64 = 1_000_000_000;
 
-/// Bytes that wait, by process.
+/// By process: what waits, and the last sample of a huge page.
 #[derive(Debug, Default)]
 pub(super) struct Unplaced {
     waiting: HashMap<u32, Waiting>,
+    last: HashMap<u32, Observation>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
     bytes: u64,
-    last: Nanos,
+    since: Nanos,
 }
 
 impl Unplaced {
-    /// Keeps bytes of a process that has got them by `now`. Those that nobody has asked for in time are
-    /// let go of, and these where there is no room.
-    pub(super) fn keep(&mut self, tgid: u32, bytes: u64, now: Nanos) {
-        if self.waiting.len() >= MAX_PROCESSES && !self.waiting.contains_key(&tgid) {
-            self.waiting.retain(|_, waiting| waiting.is_fresh(now));
-            if self.waiting.len() >= MAX_PROCESSES {
-                return;
+    /// Takes a fault sample in. One of a huge page gets what waits for it. Of another one's bytes this makes a
+    /// sample of the huge page before; or they wait, and it is left with none.
+    pub(super) fn place(&mut self, is_huge: bool, sample: &mut Observation) {
+        let (tgid, now) = (sample.tgid, sample.time);
+        let What::Fault { bytes, .. } = &mut sample.what else { return };
+        if is_huge {
+            *bytes = bytes.saturating_add(self.take(tgid, now));
+            make_room(&mut self.last, tgid, |last| is_near(last.time, now));
+            if self.last.len() < MAX_PROCESSES {
+                self.last.insert(tgid, sample.clone());
             }
+            return;
         }
-        match self.waiting.entry(tgid) {
-            Entry::Occupied(mut entry) if entry.get().is_fresh(now) => {
-                let waiting = entry.get_mut();
-                waiting.bytes = waiting.bytes.saturating_add(bytes);
-                waiting.last = now;
+        let unplaced = std::mem::take(bytes);
+        match self.last.get(&tgid).filter(|last| is_near(last.time, now)) {
+            Some(last) => {
+                *sample = Observation { time: now, ..last.clone() };
+                if let What::Fault { bytes, .. } = &mut sample.what {
+                    *bytes = unplaced;
+                }
             }
-            entry => {
-                entry.insert_entry(Waiting { bytes, last: now });
-            }
+            None => self.keep(tgid, unplaced, now),
         }
     }
 
-    /// Takes what waits for a process that has got a huge page.
-    pub(super) fn take(&mut self, tgid: u32, now: Nanos) -> u64 {
-        self.waiting.remove(&tgid).filter(|it| it.is_fresh(now)).map_or(0, |it| it.bytes)
+    /// Keeps bytes; lets go of them where there is no room.
+    fn keep(&mut self, tgid: u32, bytes: u64, now: Nanos) {
+        let before = self.take(tgid, now);
+        make_room(&mut self.waiting, tgid, |waiting| is_near(waiting.since, now));
+        if self.waiting.len() < MAX_PROCESSES {
+            let bytes = bytes.saturating_add(before);
+            self.waiting.insert(tgid, Waiting { bytes, since: now });
+        }
+    }
+
+    fn take(&mut self, tgid: u32, now: Nanos) -> u64 {
+        let waiting = self.waiting.remove(&tgid);
+        waiting.filter(|it| is_near(it.since, now)).map_or(0, |it| it.bytes)
     }
 
     /// The process has ended, or is another program.
     pub(super) fn forget(&mut self, tgid: u32) {
         self.waiting.remove(&tgid);
+        self.last.remove(&tgid);
     }
 }
 
-impl Waiting {
-    fn is_fresh(&self, now: Nanos) -> bool {
-        // Records of different CPUs may come out of order.
-        now.0.saturating_sub(self.last.0) <= MAX_WAIT.0
+/// Takes out the one with this key, and where the map is full those that are not near.
+fn make_room<T>(map: &mut HashMap<u32, T>, tgid: u32, is_near: impl Fn(&T) -> bool) {
+    map.remove(&tgid);
+    if map.len() >= MAX_PROCESSES {
+        map.retain(|_, it| is_near(it));
     }
+}
+
+/// Records of different CPUs may come out of order.
+fn is_near(before: Nanos, now: Nanos) -> bool {
+    now.0.saturating_sub(before.0) <= MAX_APART
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::collect::{CgroupId, Comm, Memory, Stack, Walk};
 
     const MS: u64 = 1_000_000;
 
-    #[test]
-    fn what_waits_goes_to_the_next_one_of_the_same_process() {
-        let mut unplaced = Unplaced::default();
-        unplaced.keep(7, 100, Nanos(0));
-        unplaced.keep(7, 20, Nanos(MS));
-        unplaced.keep(8, 3, Nanos(MS));
-        assert_eq!(unplaced.take(9, Nanos(MS)), 0);
-        assert_eq!(unplaced.take(7, Nanos(2 * MS)), 120);
-        assert_eq!(unplaced.take(7, Nanos(2 * MS)), 0);
-        unplaced.forget(8);
-        assert_eq!(unplaced.take(8, Nanos(2 * MS)), 0);
+    fn sample(tgid: u32, ms: u64, address: u64, bytes: u64) -> Observation {
+        Observation {
+            time: Nanos(ms * MS),
+            tgid,
+            tid: tgid,
+            cgroup: CgroupId(1),
+            comm: Comm::new(*b"touching\0\0\0\0\0\0\0\0"),
+            cpu: 0,
+            flags: 0,
+            walk: Walk::default(),
+            stack: Arc::new(Stack { user: [address].into(), kernel: [].into() }),
+            what: What::Fault { address, bytes, memory: Memory::AnonymousHuge },
+        }
+    }
+
+    /// What became of a sample: its place and bytes.
+    fn placed(unplaced: &mut Unplaced, is_huge: bool, mut sample: Observation) -> (u64, u64) {
+        unplaced.place(is_huge, &mut sample);
+        let What::Fault { address, bytes, .. } = sample.what else { unreachable!() };
+        assert_eq!(*sample.stack.user, [address]);
+        (address, bytes)
     }
 
     #[test]
-    fn what_waits_too_long_is_nobodys() {
-        let mut unplaced = Unplaced::default();
-        unplaced.keep(7, 100, Nanos(0));
-        assert_eq!(unplaced.take(7, Nanos(300 * MS)), 0);
-        unplaced.keep(7, 100, Nanos(0));
-        unplaced.keep(7, 20, Nanos(300 * MS));
-        assert_eq!(unplaced.take(7, Nanos(301 * MS)), 20);
+    fn what_waits_goes_to_the_next_one_of_the_same_process() {
+        let mut all = Unplaced::default();
+        assert_eq!(placed(&mut all, false, sample(7, 0, 1, 100)), (1, 0));
+        assert_eq!(placed(&mut all, false, sample(7, 1, 2, 20)), (2, 0));
+        assert_eq!(placed(&mut all, true, sample(8, 1, 3, 5)), (3, 5));
+        assert_eq!(placed(&mut all, true, sample(7, 2, 4, 5)), (4, 125));
+        assert_eq!(placed(&mut all, true, sample(7, 3, 5, 5)), (5, 5));
+    }
+
+    #[test]
+    fn what_comes_just_after_goes_to_the_one_before() {
+        let mut all = Unplaced::default();
+        assert_eq!(placed(&mut all, true, sample(7, 0, 4, 5)), (4, 5));
+        assert_eq!(placed(&mut all, false, sample(7, 9, 0, 30)), (4, 30));
+        assert_eq!(placed(&mut all, false, sample(8, 9, 1, 30)), (1, 0));
+        all.forget(7);
+        assert_eq!(placed(&mut all, false, sample(7, 10, 2, 30)), (2, 0));
+    }
+
+    #[test]
+    fn what_is_far_apart_is_nobodys() {
+        let mut all = Unplaced::default();
+        placed(&mut all, false, sample(7, 0, 1, 100));
+        assert_eq!(placed(&mut all, true, sample(7, 300, 4, 5)), (4, 5));
+        assert_eq!(placed(&mut all, false, sample(7, 600, 2, 9)), (2, 0));
     }
 
     #[test]
     fn there_is_room_for_so_many_at_the_same_time() {
-        let mut unplaced = Unplaced::default();
-        for tgid in 0..=MAX_PROCESSES as u32 {
-            unplaced.keep(tgid, 1, Nanos(0));
+        let mut all = Unplaced::default();
+        let processes = MAX_PROCESSES as u32;
+        for tgid in 0..=processes {
+            placed(&mut all, false, sample(tgid, 0, 1, 1));
         }
-        assert_eq!(unplaced.take(MAX_PROCESSES as u32, Nanos(0)), 0);
-        assert_eq!(unplaced.take(0, Nanos(0)), 1);
-        let late = MAX_PROCESSES as u32 + 1;
-        unplaced.keep(late, 1, Nanos(0));
-        unplaced.keep(late + 1, 5, Nanos(300 * MS));
-        assert_eq!(unplaced.take(late + 1, Nanos(300 * MS)), 5);
-        assert_eq!(unplaced.waiting.len(), 0);
+        assert_eq!(placed(&mut all, true, sample(processes, 1, 4, 5)), (4, 5));
+        assert_eq!(placed(&mut all, true, sample(0, 1, 4, 5)), (4, 6));
+        for tgid in 0..2 * processes {
+            placed(&mut all, true, sample(tgid, 600 + u64::from(tgid), 4, 5));
+        }
+        assert!(all.last.len() <= MAX_PROCESSES && all.waiting.len() <= MAX_PROCESSES);
     }
 }

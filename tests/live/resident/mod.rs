@@ -102,20 +102,10 @@ fn expect(what: &str, found: i64, mib: i64, percent: i64) -> anyhow::Result<()> 
 }
 
 /// Under a function's name, with all that it calls, so much was touched and so much is in use.
-fn expect_both(profile: &ProfileView, name: &str, wanted: [i64; 2]) -> anyhow::Result<()> {
-    expect_both_within(profile, name, wanted, 2)
-}
-
-/// The same, within so many percent.
-fn expect_both_within(
-    profile: &ProfileView,
-    name: &str,
-    [alloc, inuse]: [i64; 2],
-    percent: i64,
-) -> anyhow::Result<()> {
+fn expect_both(profile: &ProfileView, name: &str, [alloc, inuse]: [i64; 2]) -> anyhow::Result<()> {
     for (kind, mib) in [("alloc_space", alloc), ("inuse_space", inuse)] {
         let found = profile.cumulative(kind, name)?;
-        expect(&format!("{kind} of {name}"), found, mib, percent)
+        expect(&format!("{kind} of {name}"), found, mib, 2)
             .map_err(|error| error.context(profile.top(kind)))?;
     }
     Ok(())
