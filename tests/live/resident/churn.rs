@@ -38,11 +38,12 @@ fn the_leak_is_named_first() -> anyhow::Result<()> {
 #[test]
 fn a_rise_of_memory_names_the_process_that_grew() -> anyhow::Result<()> {
     let Some(_machine) = machine::live()? else { return Ok(()) };
-    let rule = "memory=min:100,diff:0,abs:0.7,max:0,cooldown:1m";
+    // 64 MiB are less than that, also where the host has no more than 4 GiB.
+    let rule = "memory=min:100,diff:0,abs:3,max:0,cooldown:1m";
     let mut watched = Watched::start_c(Setup::only_rule(rule))?;
     watched.does("read 64")?;
     watched.recorder.wait_for_warm_up();
-    watched.does(&format!("touch {}", host_mib()? / 80))?;
+    watched.does(&format!("touch {}", host_mib()? / 25))?;
     let incident = watched.recorder.wait_incident(1)?;
     let stems = incident.validate()?;
     ensure!(stems.contains("memory") && stems.contains("memory.base"), "profiles: {stems:?}");
