@@ -48,11 +48,9 @@ fn the_pod_sees_the_whole_node() {
 #[test]
 fn every_mount_has_its_volume_and_only_incidents_are_written() {
     let (pod, container) = (pod(), container());
-    for (name, path, read_only) in [
-        ("tracing", "/sys/kernel/tracing", true),
-        ("cgroup", "/sys/fs/cgroup", true),
-        ("incidents", "/var/lib/holmes", false),
-    ] {
+    for (name, path, read_only) in
+        [("cgroup", "/sys/fs/cgroup", true), ("incidents", "/var/lib/holmes", false)]
+    {
         let mount = named(&container["volumeMounts"], name);
         assert_eq!(mount["mountPath"], path);
         assert_eq!(mount["readOnly"] == true, read_only, "{name}");

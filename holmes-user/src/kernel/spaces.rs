@@ -13,6 +13,15 @@ use super::attach::chain;
 const PROGRAM: &str = "visit_space";
 const EACH: &str = "task";
 
+/// Has the allocator give back what was let go of: it would keep the megabytes of the kernel's types for ever.
+fn trim() {
+    // SAFETY: no pointer, and any thread may call it at any time.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Visits them. Where that fails, a process is known from its next memory call on.
 ///
 /// # Errors
@@ -25,6 +34,8 @@ pub(super) fn visit(ebpf: &mut Ebpf) -> Result<(), String> {
         .ok_or_else(|| format!("the embedded object has no program {PROGRAM}"))?;
     let visited = visit_with(program, &types);
     super::attach::detach(ebpf, |name| name == PROGRAM);
+    drop(types);
+    trim();
     visited
 }
 

@@ -145,8 +145,8 @@ mod tests {
     fn what_is_far_apart_is_nobodys() {
         let mut all = Unplaced::default();
         placed(&mut all, false, sample(7, 0, 1, 100));
-        assert_eq!(placed(&mut all, true, sample(7, 300, 4, 5)), (4, 5));
-        assert_eq!(placed(&mut all, false, sample(7, 600, 2, 9)), (2, 0));
+        assert_eq!(placed(&mut all, true, sample(7, 1100, 4, 5)), (4, 5));
+        assert_eq!(placed(&mut all, false, sample(7, 2200, 2, 9)), (2, 0));
     }
 
     #[test]
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(placed(&mut all, true, sample(processes, 1, 4, 5)), (4, 5));
         assert_eq!(placed(&mut all, true, sample(0, 1, 4, 5)), (4, 6));
         for tgid in 0..2 * processes {
-            placed(&mut all, true, sample(tgid, 600 + u64::from(tgid), 4, 5));
+            placed(&mut all, true, sample(tgid, 2000 + 5 * u64::from(tgid), 4, 5));
         }
         assert!(all.last.len() <= MAX_PROCESSES && all.waiting.len() <= MAX_PROCESSES);
     }
