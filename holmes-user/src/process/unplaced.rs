@@ -11,6 +11,10 @@ use crate::collect::{Nanos, Observation, What};
 /// Processes that have any: those that touch much memory at this moment.
 const MAX_PROCESSES: usize = 256;
 
+/// Bytes of a page, and the bits of an address within a huge one.
+const PAGE_BYTES: u64 = 4096;
+const WITHIN_HUGE: u64 = (2 << 20) - 1;
+
 /// How far the two may be apart, in nanoseconds. A program that goes on touching huge pages gets the next
 /// one within milliseconds; what waits longer was mapped in advance, or written by another process.
 const MAX_APART: u64 = 1_000_000_000;
@@ -43,8 +47,12 @@ impl Unplaced {
             return;
         }
         let unplaced = std::mem::take(bytes);
-        match self.last.get(&tgid).filter(|last| is_near(last.time, now)) {
+        match self.last.get_mut(&tgid).filter(|last| is_near(last.time, now)) {
             Some(last) => {
+                // Each has an address of its own in the huge page: at the same one it would be touched again.
+                if let What::Fault { address, .. } = &mut last.what {
+                    *address = *address & !WITHIN_HUGE | (*address + PAGE_BYTES) & WITHIN_HUGE;
+                }
                 *sample = Observation { time: now, ..last.clone() };
                 if let What::Fault { bytes, .. } = &mut sample.what {
                     *bytes = unplaced;
@@ -117,7 +125,8 @@ mod tests {
     fn placed(unplaced: &mut Unplaced, is_huge: bool, mut sample: Observation) -> (u64, u64) {
         unplaced.place(is_huge, &mut sample);
         let What::Fault { address, bytes, .. } = sample.what else { unreachable!() };
-        assert_eq!(*sample.stack.user, [address]);
+        // An address in the huge page that the stack was found at.
+        assert_eq!(sample.stack.user[0] >> 21, address >> 21);
         (address, bytes)
     }
 
@@ -135,7 +144,11 @@ mod tests {
     fn what_comes_just_after_goes_to_the_one_before() {
         let mut all = Unplaced::default();
         assert_eq!(placed(&mut all, true, sample(7, 0, 4, 5)), (4, 5));
-        assert_eq!(placed(&mut all, false, sample(7, 9, 0, 30)), (4, 30));
+        assert_eq!(placed(&mut all, false, sample(7, 9, 0, 30)), (4 + 4096, 30));
+        assert_eq!(placed(&mut all, false, sample(7, 9, 0, 2)), (4 + 2 * 4096, 2));
+        let end = (6 << 20) - 4096;
+        assert_eq!(placed(&mut all, true, sample(9, 9, end, 5)), (end, 5));
+        assert_eq!(placed(&mut all, false, sample(9, 9, 0, 5)), (4 << 20, 5));
         assert_eq!(placed(&mut all, false, sample(8, 9, 1, 30)), (1, 0));
         all.forget(7);
         assert_eq!(placed(&mut all, false, sample(7, 10, 2, 30)), (2, 0));
