@@ -83,6 +83,12 @@ pub const MAX_SPACES: u32 = 8192;
 /// distributions.
 pub const PAGE_SHIFT: u32 = 12;
 
+/// Bytes of a page.
+pub const PAGE_BYTES: u64 = 1 << PAGE_SHIFT;
+
+/// Pages of a huge page: what one entry of the page table's last level but one covers.
+pub const HUGE_PAGES: u64 = 512;
+
 /// Regions of [`FAULT_REGION_BITS`] in which faults have been sampled: 128 GiB of touched addresses.
 /// The least recently sampled go first; what is given back in them is then not noticed.
 pub const MAX_FAULT_REGIONS: u32 = 1 << 16;

@@ -12,26 +12,19 @@ use aya_ebpf::{
 };
 use holmes_common::{
     counter::Stream,
-    globals::NO_OFFSET,
-    limits::{FAULT_REGION_BITS, MAX_REGIONS_LOOKED_UP, PAGE_SHIFT},
+    limits::{FAULT_REGION_BITS, HUGE_PAGES, MAX_REGIONS_LOOKED_UP, PAGE_BYTES},
     record::{RecordKind, flag},
 };
 
 use crate::{
     filter::{Subject, subject},
-    globals::{COUNT_NOISE, FAULT_INTERVAL, offset},
+    globals::{COUNT_NOISE, FAULT_INTERVAL},
     maps::{FAULT_STATES, SAMPLED_REGIONS, Slot},
     record::Report,
-    spaces,
-    task::{current_mm, read},
+    spaces::{self, anon_pages},
+    task::current_mm,
     unwind::{chains, registers},
 };
-
-/// Bytes of a page.
-const PAGE_BYTES: u64 = 1 << PAGE_SHIFT;
-
-/// Pages of a huge page: what one entry of the page table's last level but one covers.
-const HUGE_PAGES: u64 = 512;
 
 /// Faults of a process that no run has stood for yet, on the CPU that it comes from: as many as a run
 /// stands for at 700,000 faults a second, and some more.
@@ -100,13 +93,11 @@ pub fn fault(ctx: PerfEventContext) -> u32 {
 }
 
 /// Pages that the process has gained since its last run, if there are so many that one of them may
-/// have been huge: the kernel counts those at once. Single pages come to about as many as the run
-/// stands for, but they are counted in batches, and some come without a fault of the process. So there
-/// is room for those, no more is believed than faults can have brought, and user space looks
-/// whether the page is huge: if not, another of these faults may have been of one.
+/// have been huge. User space looks whether the page is: if not, another of these faults may have been of
+/// one.
 #[inline(always)]
 fn huge_gain(faults: u64) -> Option<u64> {
-    let pages = anon_pages()?;
+    let pages = anon_pages(current_mm().filter(|mm| *mm != 0)?);
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     let Some(space) = spaces::known(tgid) else {
         spaces::renew(tgid);
@@ -115,7 +106,15 @@ fn huge_gain(faults: u64) -> Option<u64> {
     // Two CPUs of one process may see the same gain: then it counts twice.
     let before = space.anon_pages;
     space.anon_pages = pages;
-    let gained = pages.wrapping_sub(before) as i64;
+    believed(pages.wrapping_sub(before) as i64, faults)
+}
+
+/// What is believed of pages that a process has gained since its last run, by so many faults of this CPU;
+/// `None` if none of them need have been huge: the kernel counts the pages of one at once. Single pages
+/// come to about as many as there were faults, but they are counted in batches, and some come without a
+/// fault of the process. So there is room for those, and no more is believed than faults can have brought.
+#[inline(always)]
+fn believed(gained: i64, faults: u64) -> Option<u64> {
     let expected = 2 * faults + u64::from(COUNT_NOISE.load());
     let at_most = (faults + MAX_FAULTS_ELSEWHERE) * HUGE_PAGES;
     if gained < expected as i64 {
@@ -127,17 +126,15 @@ fn huge_gain(faults: u64) -> Option<u64> {
 /// The process calls the kernel about its memory: huge pages that it got since its last run are told now,
 /// without a stack. Perhaps no run comes any more: it goes by the faults of all that share the CPU.
 #[inline(always)]
-pub fn tell_remainder(subject: &Subject) {
-    let (Some(pages), Some(space)) = (anon_pages(), spaces::known(subject.tgid)) else {
+pub fn tell_remainder(subject: &Subject, mm: u64) {
+    let Some(space) = spaces::known(subject.tgid) else {
         return;
     };
-    let gained = pages.wrapping_sub(space.anon_pages) as i64;
-    if gained < i64::from(COUNT_NOISE.load()) {
+    let pages = anon_pages(mm);
+    let Some(gained) = believed(pages.wrapping_sub(space.anon_pages) as i64, 0) else {
         return;
-    }
+    };
     space.anon_pages = pages;
-    let at_most = MAX_FAULTS_ELSEWHERE * HUGE_PAGES;
-    let gained = if gained as u64 > at_most { at_most } else { gained as u64 };
     Report {
         stream: Stream::Faults,
         slot: Slot::Remainder,
@@ -151,29 +148,17 @@ pub fn tell_remainder(subject: &Subject) {
 
 /// The process has given so many bytes back: what it gains next is not to be set off against that.
 #[inline(always)]
-pub fn shrunk(tgid: u32, bytes: u64) {
+pub fn shrunk(tgid: u32, mm: u64, bytes: u64) {
     if bytes < HUGE_PAGES * PAGE_BYTES {
         return;
     }
-    // One after the other: of both at once the compiler makes a read of what was not written where
-    // the first is `None`, which older kernels refuse.
-    let Some(pages) = anon_pages() else {
-        return;
-    };
     let Some(space) = spaces::known(tgid) else {
         return;
     };
+    let pages = anon_pages(mm);
     if pages < space.anon_pages {
         space.anon_pages = pages;
     }
-}
-
-/// The anonymous pages of the current process; `None` where they cannot be read.
-#[inline(always)]
-fn anon_pages() -> Option<u64> {
-    let mm = current_mm().filter(|mm| *mm != 0)?;
-    let offset = offset!(mm_anon_pages);
-    (offset != NO_OFFSET).then(|| read(mm, offset))
 }
 
 /// Draws the distance to the next sample: between half and one and a half of the interval, so that no

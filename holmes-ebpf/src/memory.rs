@@ -98,11 +98,11 @@ pub fn memory_call(ctx: RawTracePointContext) -> u32 {
         call.madvise()
     };
     if change.gained_bytes > 0 {
-        faults::tell_remainder(&subject);
+        faults::tell_remainder(&subject, mm);
     }
     // Each in one place, or the verifier goes through them for each kind of call.
-    releases::released(&subject, change.gone);
-    releases::released(&subject, change.replaced);
+    releases::released(&subject, mm, change.gone);
+    releases::released(&subject, mm, change.replaced);
     releases::moved(&subject, change.from, change.to, change.moved_bytes);
     if change.gained_bytes > 0 {
         send(&ctx, &subject, regs, change.gained_as, change.gained_bytes);
@@ -229,13 +229,14 @@ impl Call {
     #[inline(always)]
     fn mremap(&self) -> Change {
         let ([from, before, after, _], to) = (self.arguments, self.result);
-        let delta = after.wrapping_sub(before) as i64;
+        let kept = if before < after { before } else { after };
+        let (gained, gone) = (after.wrapping_sub(kept), before.wrapping_sub(kept));
         self.tally(|totals| unsafe {
             add(&raw mut (*totals).mremap_calls, 1);
-            if delta > 0 {
-                add(&raw mut (*totals).mremap_grown_bytes, delta as u64);
+            if gained > 0 {
+                add(&raw mut (*totals).mremap_grown_bytes, gained);
             } else {
-                add(&raw mut (*totals).mremap_shrunk_bytes, delta.unsigned_abs());
+                add(&raw mut (*totals).mremap_shrunk_bytes, gone);
             }
         });
         match spaces::known(self.subject.tgid) {
@@ -243,9 +244,7 @@ impl Call {
             Some(space) => space.mapped(self.mm, 0, false),
             None => spaces::renew(self.subject.tgid),
         }
-        let (gone, gained) = if delta < 0 { (delta.unsigned_abs(), 0) } else { (0, delta as u64) };
-        let (kept, moved) = if delta < 0 { (after, after) } else { (before, before) };
-        let (replaced, moved) = if to == from { (0, 0) } else { (after, moved) };
+        let (replaced, moved) = if to == from { (0, 0) } else { (after, kept) };
         Change {
             gone: Range { start: from.wrapping_add(kept), bytes: gone },
             // What was mapped at the new place is gone, if there was something.

@@ -21,10 +21,10 @@ impl Range {
     pub const EMPTY: Self = Self { start: 0, bytes: 0 };
 }
 
-/// The process gave back a range.
+/// The process whose `mm` this is gave back a range.
 #[inline(always)]
-pub fn released(subject: &Subject, Range { start, bytes }: Range) {
-    shrunk(subject.tgid, bytes);
+pub fn released(subject: &Subject, mm: u64, Range { start, bytes }: Range) {
+    shrunk(subject.tgid, mm, bytes);
     if may_hold_samples(subject.tgid, start, bytes) {
         report(RecordKind::Released, bytes as i64, start).send(subject);
     }

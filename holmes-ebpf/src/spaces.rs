@@ -128,9 +128,10 @@ pub fn are_readable() -> bool {
     offset!(mm_total_vm) != NO_OFFSET
 }
 
-/// Through the helper: before 6.2 they are in an array of a type that verifiers do not walk.
+/// The anonymous pages of the process whose `mm` this is; 0 where they cannot be read. Through the helper:
+/// before 6.2 they are in an array of a type that verifiers do not walk.
 #[inline(always)]
-fn anon_pages(mm: u64) -> u64 {
+pub fn anon_pages(mm: u64) -> u64 {
     read(mm, offset!(mm_anon_pages))
 }
 

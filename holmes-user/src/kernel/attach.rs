@@ -71,7 +71,7 @@ pub(super) fn programs(of_allocations: bool, without: &[OptionalProbe]) -> Vec<&
     let events = [("faults", FAULT), ("samples", SAMPLE)];
     let wanted = |(name, program)| {
         let is_wanted = !of_allocations || LIFECYCLE.contains(&name);
-        (is_wanted && left_out(name, without).is_none()).then_some(program)
+        (is_wanted && !is_left_out(name, without)).then_some(program)
     };
     tracepoints.chain(events).filter_map(wanted).collect()
 }
@@ -84,29 +84,19 @@ pub(super) fn all(
     without: &[OptionalProbe],
 ) -> (Vec<ProbeStatus>, Option<Sampling>) {
     let mut statuses = attach_where(ebpf, without, |_| true);
-    let state = match left_out("faults", without).map_or_else(|| faults(ebpf), Err) {
-        Ok(how) => ProbeState::On(how),
-        Err(why) => ProbeState::Off(why),
-    };
+    let faults = unless_left_out("faults", without, || faults(ebpf));
+    let state = ProbeState::of(faults);
     let programs = vec![FAULT];
     let enables = "resident memory by stack";
     statuses.push(ProbeStatus { name: "faults", enables, programs, state });
     let sampling = sample(ebpf, frequency);
-    let state = match &sampling {
-        Ok(sampling) => ProbeState::On(format!(
-            "{} at {frequency} Hz on {} CPUs",
-            sampling.event, sampling.cpus
-        )),
-        Err(why) => ProbeState::Off(why.clone()),
-    };
+    let how = |it: &Sampling| format!("{} at {frequency} Hz on {} CPUs", it.event, it.cpus);
+    let state = ProbeState::of(sampling.as_ref().map(how).map_err(Clone::clone));
     let programs = vec![SAMPLE];
     statuses.insert(0, ProbeStatus { name: "samples", enables: "CPU profiles", programs, state });
     if !without.contains(&OptionalProbe::Memory) {
-        let state = match spaces::visit(ebpf) {
-            Ok(()) => ProbeState::On(String::new()),
-            Err(why) => ProbeState::Off(why),
-        };
-        let programs = vec!["visit_space"];
+        let state = ProbeState::of(spaces::visit(ebpf).map(|()| String::new()));
+        let programs = vec![spaces::PROGRAM];
         let enables = "memory calls of processes older than the recorder, from the first on";
         statuses.push(ProbeStatus { name: "spaces", enables, programs, state });
     }
@@ -118,10 +108,17 @@ pub(super) fn lifecycle(ebpf: &mut Ebpf) -> Vec<ProbeStatus> {
     attach_where(ebpf, &[], |name| LIFECYCLE.contains(&name))
 }
 
-/// Why a probe is not attached, if that is the user's wish.
-fn left_out(name: &str, without: &[OptionalProbe]) -> Option<String> {
-    let is_left_out = without.iter().any(|probe| probe.name() == name);
-    is_left_out.then(|| "it was left out".to_owned())
+/// Whether a probe is not to be attached, by the user's wish.
+fn is_left_out(name: &str, without: &[OptionalProbe]) -> bool {
+    without.iter().any(|probe| probe.name() == name)
+}
+
+fn unless_left_out<T>(
+    name: &str,
+    without: &[OptionalProbe],
+    attach: impl FnOnce() -> Result<T, String>,
+) -> Result<T, String> {
+    if is_left_out(name, without) { Err("it was left out".to_owned()) } else { attach() }
 }
 
 fn attach_where(
@@ -132,11 +129,8 @@ fn attach_where(
     let wanted = PROBES.iter().filter(|probe| wanted(probe.name));
     wanted
         .map(|probe| {
-            let attached = left_out(probe.name, without).map_or_else(|| attach(ebpf, probe), Err);
-            let state = match attached {
-                Ok(()) => ProbeState::On(String::new()),
-                Err(why) => ProbeState::Off(why),
-            };
+            let attached = unless_left_out(probe.name, without, || attach(ebpf, probe));
+            let state = ProbeState::of(attached.map(|()| String::new()));
             let programs = vec![probe.program];
             ProbeStatus { name: probe.name, enables: probe.enables, programs, state }
         })
@@ -145,9 +139,7 @@ fn attach_where(
 
 fn attach(ebpf: &mut Ebpf, probe: &Probe) -> Result<(), String> {
     let name = probe.program;
-    let program = ebpf
-        .program_mut(name)
-        .ok_or_else(|| format!("the embedded object has no program {name}"))?;
+    let program = loading::find(ebpf, name)?;
     raw_tracepoint(program, probe.tracepoint).map_err(|error| format!("{name}: {}", chain(&error)))
 }
 
@@ -178,9 +170,7 @@ fn raw_tracepoint(program: &mut Program, tracepoint: &str) -> Result<(), Program
 /// The loaded program of a perf event.
 fn perf_event<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut PerfEvent, String> {
     let said = |error: ProgramError| chain(&error);
-    let program = ebpf
-        .program_mut(name)
-        .ok_or_else(|| format!("the embedded object has no program {name}"))?;
+    let program = loading::find(ebpf, name)?;
     loading::load(program).map_err(said)?;
     program.try_into().map_err(said)
 }

@@ -81,10 +81,7 @@ fn join_one(
 
 /// Loads a program that is attached to nothing.
 fn load(ebpf: &mut Ebpf, name: &str) -> Option<ProgramFd> {
-    let Some(program) = ebpf.program_mut(name) else {
-        warn!("the embedded object has no program {name}: rebuild it with `cargo xtask ebpf`");
-        return None;
-    };
+    let program = loading::find(ebpf, name).map_err(|why| warn!("{why}")).ok()?;
     loading::load(program)
         .and_then(|()| copy(program.fd()?))
         .map_err(|error| {

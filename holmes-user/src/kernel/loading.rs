@@ -12,6 +12,16 @@ use aya::programs::{Program, ProgramError};
 /// Programs that are checked at the same time. There are five that take long.
 const AT_ONCE: usize = 5;
 
+/// A program of the object.
+///
+/// # Errors
+/// It has none of this name: what to do about it.
+pub(super) fn find<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program, String> {
+    ebpf.program_mut(name).ok_or_else(|| {
+        format!("the embedded object has no program {name}: rebuild it with `cargo xtask ebpf`")
+    })
+}
+
 /// Loads a program, if that has not been done.
 ///
 /// # Errors

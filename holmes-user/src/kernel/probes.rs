@@ -56,6 +56,13 @@ pub enum ProbeState {
     Off(String),
 }
 
+impl ProbeState {
+    /// What came of attaching it: a word on how, or why not.
+    pub(super) fn of(attached: Result<String, String>) -> Self {
+        attached.map_or_else(Self::Off, Self::On)
+    }
+}
+
 /// One probe as the user knows it: what it observes, whatever programs it takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeStatus {

@@ -4,13 +4,14 @@
 
 use std::io::Read;
 
-use aya::programs::{Iter, ProgramError};
+use aya::programs::{Iter, Program, ProgramError};
 use aya::{Btf, Ebpf};
 
-use super::attach::chain;
+use super::attach::{chain, detach};
+use super::loading;
 
 /// The program, and what it is called for.
-const PROGRAM: &str = "visit_space";
+pub(super) const PROGRAM: &str = "visit_space";
 const EACH: &str = "task";
 
 /// Has the allocator give back what was let go of: it would keep the megabytes of the kernel's types for ever.
@@ -29,17 +30,14 @@ fn trim() {
 pub(super) fn visit(ebpf: &mut Ebpf) -> Result<(), String> {
     // The whole of the kernel's types, some megabytes: let go of at the end.
     let types = Btf::from_sys_fs().map_err(|error| chain(&error))?;
-    let program = ebpf
-        .program_mut(PROGRAM)
-        .ok_or_else(|| format!("the embedded object has no program {PROGRAM}"))?;
-    let visited = visit_with(program, &types);
-    super::attach::detach(ebpf, |name| name == PROGRAM);
+    let visited = visit_with(loading::find(ebpf, PROGRAM)?, &types);
+    detach(ebpf, |name| name == PROGRAM);
     drop(types);
     trim();
     visited
 }
 
-fn visit_with(program: &mut aya::programs::Program, types: &Btf) -> Result<(), String> {
+fn visit_with(program: &mut Program, types: &Btf) -> Result<(), String> {
     let said = |error: ProgramError| chain(&error);
     let program: &mut Iter = program.try_into().map_err(said)?;
     program.load(EACH, types).map_err(said)?;

@@ -12,14 +12,13 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use holmes_common::limits::{HUGE_PAGES, PAGE_SHIFT};
+
 use crate::collect::Memory;
 
 /// Files kept open, of the processes asked about last: opening one costs ten times as much as reading
 /// an entry.
 const MAX_OPEN: usize = 64;
-
-/// Bits of an address within a page.
-const PAGE_SHIFT: u32 = 12;
 
 /// Bytes of an entry.
 const ENTRY_BYTES: u64 = 8;
@@ -32,9 +31,6 @@ const PRESENT: u64 = 1 << 63;
 
 /// It is a file's, or of shared memory.
 const FILE_OR_SHARED: u64 = 1 << 61;
-
-/// Pages of a huge page.
-const HUGE_PAGES: u64 = 512;
 
 /// `PAGEMAP_SCAN`: `_IOWR('f', 16, struct pm_scan_arg)`, and its `PAGE_IS_PFNZERO` and `PAGE_IS_HUGE`
 /// (`include/uapi/linux/fs.h`).

@@ -6,14 +6,15 @@
 
 use std::collections::HashMap;
 
+use holmes_common::limits::{HUGE_PAGES, PAGE_BYTES};
+
 use crate::collect::{Nanos, Observation, What};
 
 /// Processes that have any: those that touch much memory at this moment.
 const MAX_PROCESSES: usize = 256;
 
-/// Bytes of a page, and the bits of an address within a huge one.
-const PAGE_BYTES: u64 = 4096;
-const WITHIN_HUGE: u64 = (2 << 20) - 1;
+/// The bits of an address within a huge page.
+const WITHIN_HUGE: u64 = HUGE_PAGES * PAGE_BYTES - 1;
 
 /// How far the two may be apart, in nanoseconds. A program that goes on touching huge pages gets the next
 /// one within milliseconds; what waits longer was mapped in advance, or written by another process.

@@ -113,21 +113,24 @@ impl KernelLog {
     /// has not, as after ten kills in five seconds.
     pub fn shortage_of(&mut self, pid: u32) -> Option<Shortage> {
         self.read();
-        let begun = self.context.constraint.as_ref().filter(|it| it.0 == pid);
-        let begun = begun.map(|(_, _, limited, _)| limited.clone());
-        let ended = || self.kills.iter().rev().find(|(_, kill)| kill.pid == pid);
-        let ended = || ended().filter(|(_, kill)| kill.constraint.is_some());
-        let limited = begun.or_else(|| ended().map(|(_, kill)| kill.limited_cgroup.clone()))?;
-        Some(limited.map_or(Shortage::Host, Shortage::Cgroup))
+        let limited = match &self.context.constraint {
+            Some((victim, _, limited, _)) if *victim == pid => limited,
+            _ => {
+                let (_, kill) = self.kills.iter().rfind(|(_, kill)| kill.pid == pid)?;
+                kill.constraint.as_ref()?;
+                &kill.limited_cgroup
+            }
+        };
+        Some(limited.clone().map_or(Shortage::Host, Shortage::Cgroup))
     }
 
     /// What was said of victims in these cgroups, and nobody has asked for.
     pub fn kills_of(&mut self, is_one: impl Fn(&str) -> bool) -> Vec<KernelKill> {
         self.read();
         let is_one = |kill: &KernelKill| kill.cgroup.as_deref().is_some_and(&is_one);
-        let (taken, left) = self.kills.drain(..).partition(|(_, kill)| is_one(kill));
+        let (taken, left): (VecDeque<_>, VecDeque<_>) =
+            self.kills.drain(..).partition(|(_, kill)| is_one(kill));
         self.kills = left;
-        let taken: VecDeque<(u64, KernelKill)> = taken;
         taken.into_iter().map(|(_, kill)| kill).collect()
     }
 

@@ -111,23 +111,7 @@ pub struct CgroupMemory {
 
 /// Reads where the memory of a target is. What has gone meanwhile is left out.
 pub fn read(sources: &Sources, hierarchy: Option<Hierarchy>, target: &Target) -> MemoryReport {
-    let pids = match target {
-        Target::Process { pid } => vec![*pid],
-        Target::Cgroup { path, .. } => hierarchy
-            .map(|hierarchy| cgroup_usage::processes_of(sources, hierarchy, path))
-            .unwrap_or_default(),
-        Target::Host => all_processes(sources),
-    };
-    let sizes = sizes(sources, pids);
-    let largest = sizes.iter().take(MAX_NAMED).enumerate();
-    let largest = largest.map(|(at, &(resident_bytes, pid))| ProcessMemory {
-        pid,
-        comm: comm(sources, pid),
-        resident_bytes,
-        mappings: (at < MAX_MAPPED && resident_bytes <= MAX_MAPPED_BYTES)
-            .then(|| mappings(sources, pid))
-            .flatten(),
-    });
+    let sizes = sizes(sources, hierarchy, target);
     let cgroup = match target {
         Target::Cgroup { path, .. } => hierarchy
             .and_then(|hierarchy| cgroup_usage::memory_mount(sources, hierarchy, path))
@@ -137,7 +121,7 @@ pub fn read(sources: &Sources, hierarchy: Option<Hierarchy>, target: &Target) ->
     MemoryReport {
         processes: sizes.len() as u64,
         resident_bytes: sum_of(&sizes),
-        largest: largest.collect(),
+        largest: largest(sources, &sizes, MAX_MAPPED),
         cgroup,
         around: None,
     }
@@ -146,23 +130,35 @@ pub fn read(sources: &Sources, hierarchy: Option<Hierarchy>, target: &Target) ->
 /// Reads who has memory where it ran out: in a cgroup, or on the host. Nobody's mappings are read: of a whole
 /// host that takes long, and the kill is now.
 pub fn around(sources: &Sources, hierarchy: Option<Hierarchy>, cgroup: Option<String>) -> Around {
-    let pids = match (&cgroup, hierarchy) {
-        (Some(path), Some(hierarchy)) => cgroup_usage::processes_of(sources, hierarchy, path),
-        (Some(_), None) => Vec::new(),
-        (None, _) => all_processes(sources),
-    };
-    let sizes = sizes(sources, pids);
-    let largest = sizes.iter().take(MAX_NAMED).map(|&(resident_bytes, pid)| ProcessMemory {
+    let of_cgroup = |path: &String| Target::Cgroup { path: path.clone(), container: None };
+    let place = cgroup.as_ref().map_or(Target::Host, of_cgroup);
+    let sizes = sizes(sources, hierarchy, &place);
+    Around { cgroup, resident_bytes: sum_of(&sizes), largest: largest(sources, &sizes, 0) }
+}
+
+/// The largest processes; the first of them with what they have mapped.
+fn largest(sources: &Sources, sizes: &[(u64, u32)], mapped: usize) -> Vec<ProcessMemory> {
+    let named = sizes.iter().take(MAX_NAMED).enumerate();
+    let named = named.map(|(at, &(resident_bytes, pid))| ProcessMemory {
         pid,
         comm: comm(sources, pid),
         resident_bytes,
-        mappings: None,
+        mappings: (at < mapped && resident_bytes <= MAX_MAPPED_BYTES)
+            .then(|| mappings(sources, pid))
+            .flatten(),
     });
-    Around { cgroup, resident_bytes: sum_of(&sizes), largest: largest.collect() }
+    named.collect()
 }
 
-/// Resident bytes and ids of those that have any, the largest first.
-fn sizes(sources: &Sources, pids: Vec<u32>) -> Vec<(u64, u32)> {
+/// Resident bytes and ids of a target's processes that have any, the largest first.
+fn sizes(sources: &Sources, hierarchy: Option<Hierarchy>, target: &Target) -> Vec<(u64, u32)> {
+    let pids = match target {
+        Target::Process { pid } => vec![*pid],
+        Target::Cgroup { path, .. } => hierarchy
+            .map(|hierarchy| cgroup_usage::processes_of(sources, hierarchy, path))
+            .unwrap_or_default(),
+        Target::Host => all_processes(sources),
+    };
     let mut sizes: Vec<(u64, u32)> = pids
         .into_iter()
         .filter_map(|pid| Some((process_usage::resident(sources, pid)?.in_use, pid)))

@@ -2,12 +2,10 @@
 //!
 //! Must not: keep anything.
 
+use holmes_common::limits::{HUGE_PAGES, PAGE_BYTES};
+
 use super::cut::ProfileKind;
 use crate::collect::{Memory, What};
-
-/// Bytes of a page, and of a huge one.
-const PAGE_BYTES: u64 = 4096;
-const HUGE_PAGE_BYTES: u64 = 2 << 20;
 
 /// What became of an observation that was given to the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +57,7 @@ pub(super) fn sample(what: What, sample_period_ns: u64) -> Option<(ProfileKind, 
 
 /// How many pages so many bytes are, at least one.
 pub(super) fn pages(bytes: u64, memory: Memory) -> i64 {
-    let page = if memory == Memory::AnonymousHuge { HUGE_PAGE_BYTES } else { PAGE_BYTES };
+    let pages = if memory == Memory::AnonymousHuge { HUGE_PAGES } else { 1 };
+    let page = pages * PAGE_BYTES;
     i64::try_from((bytes / page).max(1)).unwrap_or(i64::MAX)
 }

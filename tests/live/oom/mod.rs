@@ -115,49 +115,6 @@ fn named(recorder: &Recorder) -> anyhow::Result<BTreeMap<u64, usize>> {
     Ok(places)
 }
 
-#[test]
-fn who_took_the_memory_is_named_with_the_neighbours() -> anyhow::Result<()> {
-    let Some(_machine) = machine::live()? else { return Ok(()) };
-    let cgroup = TestCgroup::of_memory()?;
-    cgroup.limit_memory(LIMIT)?;
-    let hog = Workload::c("hog")?;
-    let mut small = Program::start(&hog, Some(&cgroup))?;
-    let mut large = Program::start(&hog, Some(&cgroup))?;
-    let recorder = Setup::no_rules().cgroup(&cgroup).start()?;
-    the_kernel_talks_again();
-    small.ask("hold 16", "holding")?;
-    large.ask("hold 8", "holding")?;
-    large.ask(EAT, "eating")?;
-    killed(&mut large)?;
-    let incident = recorder.wait_incident(1)?;
-    expect_oom_of(&incident, &cgroup)?;
-    let victims = victims(&incident);
-    let [victim] = victims.as_slice() else { anyhow::bail!("victims: {victims:?}") };
-    ensure!(victim.pid == u64::from(large.pid()) && victim.comm == "hog-c", "{victim:?}");
-    expect_memory_explained(victim, 10)?;
-    if log_is_readable() {
-        ensure!(victim.limit == Some(LIMIT), "{victim:?}");
-        expect_about("usage", victim.usage.unwrap_or(0), LIMIT, 10)?;
-    }
-    let profile = incident.profile("memory")?;
-    let taken = u64::try_from(profile.cumulative("inuse_space", "eat_everything")?)?;
-    let whole = victim.anonymous.unwrap_or(LIMIT - 16 * MIB);
-    expect_about("eaten", taken + 8 * MIB, whole, 10)
-        .with_context(|| profile.top("inuse_space"))?;
-    let held = profile.cumulative("inuse_space", "hold_some")?;
-    // What the two hold is a few dozen samples.
-    ensure!((8..40).contains(&(held / MIB as i64)), "held: {held}");
-    let largest = incident.document().pointer("/memory/largest").and_then(Value::as_array);
-    let largest = largest.context("no neighbours")?;
-    let neighbour = largest.iter().find(|it| it["pid"].as_u64() == Some(small.pid().into()));
-    let neighbour = neighbour.with_context(|| format!("not among {largest:?}"))?;
-    let resident = neighbour["resident_bytes"].as_u64().unwrap_or(0);
-    ensure!(neighbour["comm"] == "hog-c" && resident >= 16 * MIB, "{neighbour:?}");
-    drop(small);
-    recorder.stop()?.account.expect_balanced()?;
-    Ok(())
-}
-
 /// Threads of one victim run out of memory at the same time, and some say so while it dies.
 #[test]
 fn a_victim_with_threads_is_named_once() -> anyhow::Result<()> {
