@@ -82,9 +82,8 @@ pub fn memory_call(ctx: RawTracePointContext) -> u32 {
     let Some(arguments) = system_call::arguments(regs) else {
         return 0;
     };
-    let Some(mm) = current_mm() else {
-        return 0;
-    };
+    // Without it calls count all the same; what they changed is then what they asked for.
+    let mm = current_mm().unwrap_or(0);
     let call = Call { subject, mm, arguments, result };
     let change = if number == system_call::MMAP {
         call.mmap()
@@ -183,8 +182,8 @@ impl Call {
         // The kernel unmaps whole pages.
         let asked = pages(length);
         let unmapped = match spaces::known(self.subject.tgid) {
-            Some(space) if spaces::are_readable() => space.unmapped(self.mm, asked),
-            Some(_) => asked,
+            _ if !spaces::are_readable() => asked,
+            Some(space) => space.unmapped(self.mm, asked),
             None => {
                 count(Counter::SpaceUnknown);
                 spaces::renew(self.subject.tgid);

@@ -125,7 +125,7 @@ pub fn forget(tgid: u32) {
 /// Whether mapped pages can be read on this kernel.
 #[inline(always)]
 pub fn are_readable() -> bool {
-    offset!(mm_total_vm) != NO_OFFSET
+    offset!(task_mm) != NO_OFFSET && offset!(mm_total_vm) != NO_OFFSET
 }
 
 /// The anonymous pages of the process whose `mm` this is; 0 where they cannot be read. Through the helper:

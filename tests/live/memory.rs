@@ -1,6 +1,7 @@
 //! mmap, munmap, brk and mremap are counted to the byte, by cgroup and by stack.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::{Context, ensure};
 use holmes_tests::cgroup::TestCgroup;
@@ -80,6 +81,31 @@ fn every_byte_asked_for_is_counted_and_what_failed_is_not() -> anyhow::Result<()
     // And after all that, nothing more was counted.
     let end = since(&recorder.metrics()?);
     ensure!(end == wanted, "wanted {wanted:?}, have {end:?} in the end");
+    recorder.stop()?.account.expect_balanced()?;
+    Ok(())
+}
+
+/// Without its types nobody knows what a process had before: what it asks for is known all the same, and
+/// what cannot be told is counted.
+#[test]
+fn without_the_kernels_types_what_is_mapped_still_counts() -> anyhow::Result<()> {
+    let Some(_machine) = machine::live()? else { return Ok(()) };
+    let mut program = Program::start(&Workload::c("memory")?, None)?;
+    let bare = Confinement::default().small_disk(Path::new("/sys/kernel/btf"), 4096)?;
+    let pid = program.pid().to_string();
+    let recorder = Setup::no_rules().args(["--pid", &pid]).confined(bare).start()?;
+    recorder.wait_for_line("cannot be read")?;
+    let asked = asked(&program.ask("script", "asked ")?)?;
+    #[allow(clippy::cast_possible_truncation)] // whole numbers far below 2^53
+    let counted = |metrics: &Metrics, metric: &str| metrics.sum(metric, &[]).unwrap_or(0.0) as i64;
+    recorder.wait_for_metrics("the counts reach what was asked for", |metrics| {
+        let calls = counted(metrics, "holmes_cgroup_mmap_calls_total");
+        let bytes = counted(metrics, "holmes_cgroup_mmap_bytes_total");
+        let unknown = [("cause", "space_unknown")];
+        let unknown = metrics.sum("holmes_drops_total", &unknown).unwrap_or(0.0);
+        let reached = calls == asked["mmap_calls"] && bytes == asked["mmap_bytes"];
+        (reached && unknown > 0.0).then_some(())
+    })?;
     recorder.stop()?.account.expect_balanced()?;
     Ok(())
 }
