@@ -20,6 +20,8 @@ pub enum Stream {
     Releases,
     /// Sampled calls of an allocator. Only taken while allocations are recorded.
     Allocations,
+    /// Threads that leave the CPU.
+    Waits,
 }
 
 macro_rules! counters {
@@ -83,6 +85,18 @@ counters! {
     ReleasesNoScratch = "releases_no_scratch",
     /// Such records lost between two programs: they have no chain, so none.
     ReleasesNoChain = "releases_no_chain",
+    /// Waits of the target whose beginning a probe began to record.
+    WaitsTaken = "waits_taken",
+    /// Waits lost because the ring buffer was full.
+    WaitsRingFull = "waits_ring_full",
+    /// Waits lost because the probe had no scratch memory.
+    WaitsNoScratch = "waits_no_scratch",
+    /// Waits lost because the program that continues them could not be called.
+    WaitsNoChain = "waits_no_chain",
+    /// Ends of waits lost because the ring buffer was full: how long they were is not known.
+    WaitEndsLost = "wait_ends_lost",
+    /// Waits that could not be considered: there was no room for the thread.
+    WaitersFull = "waiters_full",
     /// Records without a user stack.
     WalkNotWalked = "walk_not_walked",
     /// User stacks that are whole.
@@ -159,8 +173,15 @@ const _: () = assert!(Counter::WalkCompat as usize == Counter::of_walk(WalkEnd::
 
 impl Stream {
     /// Every stream.
-    pub const ALL: [Self; 6] =
-        [Self::Samples, Self::Memory, Self::Tasks, Self::Faults, Self::Releases, Self::Allocations];
+    pub const ALL: [Self; 7] = [
+        Self::Samples,
+        Self::Memory,
+        Self::Tasks,
+        Self::Faults,
+        Self::Releases,
+        Self::Allocations,
+        Self::Waits,
+    ];
 
     /// The name used in metrics and incidents.
     pub const fn name(self) -> &'static str {
@@ -171,6 +192,7 @@ impl Stream {
             Self::Faults => "faults",
             Self::Releases => "releases",
             Self::Allocations => "allocations",
+            Self::Waits => "waits",
         }
     }
 
@@ -183,6 +205,7 @@ impl Stream {
             Self::Faults => Counter::FaultsTaken,
             Self::Releases => Counter::ReleasesTaken,
             Self::Allocations => Counter::AllocationsTaken,
+            Self::Waits => Counter::WaitsTaken,
         }
     }
 
@@ -195,6 +218,7 @@ impl Stream {
             Self::Faults => Counter::FaultsRingFull,
             Self::Releases => Counter::ReleasesRingFull,
             Self::Allocations => Counter::AllocationsRingFull,
+            Self::Waits => Counter::WaitsRingFull,
         }
     }
 
@@ -207,6 +231,7 @@ impl Stream {
             Self::Faults => Counter::FaultsNoChain,
             Self::Releases => Counter::ReleasesNoChain,
             Self::Allocations => Counter::AllocationsNoChain,
+            Self::Waits => Counter::WaitsNoChain,
         }
     }
 
@@ -219,6 +244,7 @@ impl Stream {
             Self::Faults => Counter::FaultsNoScratch,
             Self::Releases => Counter::ReleasesNoScratch,
             Self::Allocations => Counter::AllocationsNoScratch,
+            Self::Waits => Counter::WaitsNoScratch,
         }
     }
 }

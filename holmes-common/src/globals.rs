@@ -37,6 +37,8 @@ pub struct Offsets {
     /// `task_struct.thread_info.status`: on x86-64 whether the task is in a 32-bit system call, as
     /// one of its bits.
     pub task_status: u32,
+    /// `task_struct.__state`, called `state` before 5.14: what the task waits as; 0 if it runs.
+    pub task_state: u32,
     /// `task_struct.cgroups`: the task's `css_set`.
     pub task_cgroups: u32,
     /// `task_struct.signal`: what the threads of a process share.
@@ -73,6 +75,7 @@ impl Offsets {
         task_mm: NO_OFFSET,
         task_stack: NO_OFFSET,
         task_status: NO_OFFSET,
+        task_state: NO_OFFSET,
         task_cgroups: NO_OFFSET,
         task_signal: NO_OFFSET,
         signal_live: NO_OFFSET,
@@ -89,4 +92,4 @@ impl Offsets {
     };
 }
 
-const _: () = assert!(size_of::<Offsets>() == 18 * 4, "Offsets has padding");
+const _: () = assert!(size_of::<Offsets>() == 19 * 4, "Offsets has padding");

@@ -111,6 +111,28 @@ pub const CALL_SHARE: u64 = 64;
 
 /// Calls for at least so many bytes have as many again: a few of them make a profile.
 pub const LARGE_CALL_BYTES: u64 = 1 << 20;
+
+/// Threads that are known to have left the CPU, the least recently switched ones go first: four for each
+/// process of a large host.
+pub const MAX_WAITERS: u32 = 16_384;
+
+/// Waits of a thread that are recorded one by one before any is left out, and how many nanoseconds earn
+/// another one: what waits for long does not wait often.
+pub const WAIT_BURST: u64 = 64;
+/// See [`WAIT_BURST`].
+pub const WAIT_EARNED_NS: u64 = 20_000_000;
+
+/// The same for all threads on a CPU together: two stacks take about 5 us, so they cost at most 1 % of it.
+pub const WAIT_CPU_BURST: u64 = 2048;
+/// See [`WAIT_CPU_BURST`].
+pub const WAIT_CPU_EARNED_NS: u64 = 500_000;
+
+/// When so many are left, only threads that do not wait often may take more.
+pub const WAIT_CPU_RESERVE: u64 = 1024;
+
+/// Of the waits beyond that, one of so many is recorded, and stands for them; a power of two.
+pub const WAIT_SHARE: u64 = 64;
+
 /// Sampled allocations in use at the same time: at the default interval those of 32 GiB.
 pub const MAX_LIVE_ALLOCATIONS: u32 = 1 << 16;
 

@@ -47,6 +47,11 @@ pub enum RecordKind {
     Allocation = 13,
     /// A sampled allocation is given back; `aux` is its address.
     Free = 14,
+    /// The thread leaves the CPU; `value` see [`wait_value`], `aux` is the address of the futex that it
+    /// waits for, if it does.
+    Wait = 15,
+    /// A thread gets the CPU whose leaving was recorded. The name in the header is another's.
+    WaitEnd = 16,
 }
 
 impl RecordKind {
@@ -67,6 +72,8 @@ impl RecordKind {
             12 => Self::OomVictim,
             13 => Self::Allocation,
             14 => Self::Free,
+            15 => Self::Wait,
+            16 => Self::WaitEnd,
             _ => return None,
         })
     }
@@ -79,6 +86,15 @@ pub const ALLOCATION_SIZE_BITS: u32 = 56;
 /// stands for; 0 if it is as long as one, and stands for itself.
 pub const fn allocation_value(size: u64, intervals: u64) -> i64 {
     (size | intervals << ALLOCATION_SIZE_BITS) as i64
+}
+
+/// Of a [`RecordKind::Wait`] that is no system call: the thread faulted, or was preempted.
+pub const NO_CALL: u32 = u32::MAX;
+
+/// `value` of a [`RecordKind::Wait`]: how many waits it stands for (16 bits), the lowest bits of the state
+/// that the thread waits in (16 bits; 0 if it could go on running), and the system call's number.
+pub const fn wait_value(waits: u64, state: u32, call: u32) -> i64 {
+    ((waits & 0xffff) | (state as u64 & 0xffff) << 16 | (call as u64) << 32) as i64
 }
 
 /// Bits of [`RecordHeader::flags`].

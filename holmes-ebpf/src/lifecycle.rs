@@ -17,6 +17,7 @@ use crate::{
     spaces,
     stats::{add, cgroup_totals},
     task::{self, follow, follow_half},
+    waits,
 };
 
 /// `sched:sched_process_exec`, in the process's own context, after the program was replaced.
@@ -49,6 +50,7 @@ pub fn sched_process_exit(ctx: RawTracePointContext) -> u32 {
         unsafe { add(&raw mut (*totals).exits, 1) };
     }
     allocations::forget_current();
+    waits::forget(subject.tid);
     debug!(&ctx, "exit: thread {} of pid {}", subject.tid, subject.tgid);
     let flags = if is_last_thread() {
         spaces::forget(subject.tgid);

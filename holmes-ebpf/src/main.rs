@@ -11,7 +11,7 @@
 //! - [`record`]: one record from header to ring buffer;
 //! - [`unwind`]: the user and the kernel stack, in a chain of programs;
 //! - one file per probe family: [`sample`], [`faults`], [`memory`], [`releases`], [`threads`],
-//!   [`lifecycle`], [`oom`], [`allocations`].
+//!   [`waits`], [`lifecycle`], [`oom`], [`allocations`].
 //!
 //! Each program attaches on its own; none relies on another being there.
 #![no_std]
@@ -38,6 +38,7 @@ mod system_call;
 mod task;
 mod threads;
 mod unwind;
+mod waits;
 
 /// The kernel accepts helpers that are "GPL only" (`bpf_get_stack`, `bpf_probe_read_kernel`) from
 /// programs that declare a compatible licence.

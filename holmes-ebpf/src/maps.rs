@@ -12,7 +12,7 @@ use holmes_common::{
     limits::{
         DEFAULT_RING_BYTES, DEFAULT_ROWS, MAX_ALLOCATING_THREADS, MAX_ALLOCATION_WALKS,
         MAX_CGROUPS, MAX_EXES, MAX_FAULT_REGIONS, MAX_LIVE_ALLOCATIONS, MAX_MAPPING_ENTRIES,
-        MAX_PAGES, MAX_PROCESSES, MAX_SPACES, MAX_TARGETS, MAX_VERDICTS,
+        MAX_PAGES, MAX_PROCESSES, MAX_SPACES, MAX_TARGETS, MAX_VERDICTS, MAX_WAITERS,
     },
     unwind::{Exe, Mapping, MappingKey, Page, Row},
 };
@@ -24,6 +24,7 @@ use crate::{
     record::Scratch,
     spaces::Space,
     unwind::{CHAIN_LEN, copy::CopyRoom},
+    waits::{WaitAllowance, Waiter},
 };
 
 /// Records of all streams. Written by every probe, drained by user space every
@@ -70,6 +71,14 @@ pub static SPACES: LruHashMap<u32, Space> = LruHashMap::with_max_entries(MAX_SPA
 /// How many memory calls may still be recorded one by one, on each CPU. Not visible to user space.
 #[map]
 pub static ALLOWANCES: PerCpuArray<Allowance> = PerCpuArray::with_max_entries(1, 0);
+
+/// Threads that have left the CPU, by thread id. Not visible to user space.
+#[map]
+pub static WAITERS: LruHashMap<u32, Waiter> = LruHashMap::with_max_entries(MAX_WAITERS, 0);
+
+/// How many waits may still be recorded one by one, on each CPU. Not visible to user space.
+#[map]
+pub static WAIT_ALLOWANCES: PerCpuArray<WaitAllowance> = PerCpuArray::with_max_entries(1, 0);
 
 /// How far each CPU is from its next fault sample. Not visible to user space.
 #[map]
@@ -120,6 +129,10 @@ pub static TASK_CHAIN: ProgramArray = ProgramArray::with_max_entries(CHAIN_LEN, 
 #[map]
 pub static CALL_CHAIN: ProgramArray = ProgramArray::with_max_entries(CHAIN_LEN, 0);
 
+/// The programs that continue a wait's record. Written as [`SAMPLE_CHAIN`].
+#[map]
+pub static WAIT_CHAIN: ProgramArray = ProgramArray::with_max_entries(CHAIN_LEN, 0);
+
 /// The programs that continue an allocation's record. Written as [`SAMPLE_CHAIN`].
 #[map]
 pub static ALLOCATION_CHAIN: ProgramArray = ProgramArray::with_max_entries(CHAIN_LEN, 0);
@@ -162,11 +175,12 @@ pub enum Slot {
     Release,
     Victim,
     Remainder,
+    Wait,
     /// Not in [`SCRATCH`]: the thread's entry of [`ALLOCATION_SCRATCH`].
     Allocation = u32::MAX,
 }
 
 impl Slot {
     /// Number of slots: the length of [`SCRATCH`].
-    pub const COUNT: u32 = Self::Remainder as u32 + 1;
+    pub const COUNT: u32 = Self::Wait as u32 + 1;
 }

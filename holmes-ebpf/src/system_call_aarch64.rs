@@ -1,4 +1,4 @@
-//! The system call that ends, on arm64.
+//! The system call that the current thread is in, on arm64.
 //!
 //! Numbers: include/uapi/asm-generic/unistd.h. What the kernel saves: arch/arm64/include/asm/ptrace.h.
 
@@ -13,6 +13,7 @@ pub const MUNMAP: u64 = 215;
 pub const BRK: u64 = 214;
 pub const MREMAP: u64 = 216;
 pub const MADVISE: u64 = 233;
+pub const FUTEX: u64 = 98;
 
 /// Where the kernel keeps the first argument, whose register has the result: behind the registers.
 const FIRST_ARGUMENT: u32 = size_of::<bpf_user_pt_regs_t>() as u32;

@@ -1,4 +1,4 @@
-//! The system call that ends, on x86-64.
+//! The system call that the current thread is in, on x86-64.
 //!
 //! Numbers: arch/x86/entry/syscalls/syscall_64.tbl. Registers: System V ABI, AMD64 supplement, A.2.1.
 
@@ -16,6 +16,7 @@ pub const MUNMAP: u64 = 11;
 pub const BRK: u64 = 12;
 pub const MREMAP: u64 = 25;
 pub const MADVISE: u64 = 28;
+pub const FUTEX: u64 = 202;
 
 /// `TS_COMPAT` of `thread_info.status`: the task is in a 32-bit system call.
 const COMPAT: u32 = 2;

@@ -313,6 +313,8 @@ pub struct RecordSettings {
     pub probes: ProbeSettings,
     /// Where names come from.
     pub names: NameSettings,
+    /// Of what.
+    pub event: RecordEvent,
     /// How long.
     pub duration: Duration,
     /// Where to; `-` is standard output.
@@ -323,6 +325,15 @@ pub struct RecordSettings {
     pub stack_copies: Option<PathBuf>,
     /// No progress.
     pub quiet: bool,
+}
+
+/// What `record` shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordEvent {
+    /// Where threads are on the CPU.
+    Cpu,
+    /// Where they wait.
+    Blocked,
 }
 
 /// The formats of `record`.

@@ -176,7 +176,7 @@ fn named(program: &Path, addresses: &[u64]) -> anyhow::Result<(Vec<String>, u64,
     let samples = addresses.iter().map(|&address| CutSample {
         owner: Arc::clone(&owner),
         stack: Arc::new(Stack { user: [address].into(), kernel: [].into() }),
-        memory: Default::default(),
+        detail: Default::default(),
         values: holmes_user::window::pair([1, 1]),
     });
     let samples = samples.collect();

@@ -26,3 +26,4 @@ mod triggers;
 #[cfg(target_arch = "x86_64")]
 mod unwind;
 mod verifier;
+mod waits;

@@ -111,7 +111,7 @@ impl NamedFile {
         let sample = |offset: &u64| CutSample {
             owner: owner.clone(),
             stack: Arc::new(Stack { user: [BASE + offset].into(), kernel: [].into() }),
-            memory: Default::default(),
+            detail: Default::default(),
             values: holmes_user::window::pair([1, 1]),
         };
         let samples = offsets.iter().map(sample).collect();

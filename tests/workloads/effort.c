@@ -2,12 +2,14 @@
 // `done ELAPSED_NS CPU_NS`: by the wall clock, and of all its threads.
 //
 // The kinds: cpu, fault (first touches of pages), mmap (mappings made and removed, and nothing
-// else), buffer (mappings made, written and removed), thread (threads created and joined), malloc
-// (small objects allocated and given back). All of it 20 calls below main(): a stack that real
+// else), buffer (mappings made, written and removed), thread (threads created and joined), switch (two
+// threads that take turns on a CPU, every ten microseconds or so), malloc (small objects allocated and
+// given back). All of it 20 calls below main(): a stack that real
 // programs have.
 
 #define _GNU_SOURCE
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -65,6 +67,41 @@ static int effort_thread(void) {
     return pthread_create(&thread, NULL, end_at_once, NULL) == 0 && pthread_join(thread, NULL) == 0;
 }
 
+static void take_a_turn(void) {
+    for (uint64_t i = 0; i < 5000; i++) {
+        sink = sink * 6364136223846793005u + i;
+    }
+}
+
+static int there[2], back[2];
+
+static void *other_turns(void *nothing) {
+    char byte;
+    while (read(there[0], &byte, 1) == 1) {
+        take_a_turn();
+        if (write(back[1], &byte, 1) != 1) {
+            break;
+        }
+    }
+    return nothing;
+}
+
+static int effort_switch(void) {
+    static int begun;
+    if (!begun) {
+        pthread_t other;
+        cpu_set_t one;
+        CPU_ZERO(&one);
+        CPU_SET(0, &one);
+        // On several CPUs they would wait less, and switch more.
+        begun = sched_setaffinity(0, sizeof one, &one) == 0 && pipe(there) == 0 &&
+                pipe(back) == 0 && pthread_create(&other, NULL, other_turns, NULL) == 0;
+    }
+    char byte = 0;
+    take_a_turn();
+    return begun && write(there[1], &byte, 1) == 1 && read(back[0], &byte, 1) == 1;
+}
+
 static int effort_malloc(void) {
     void *object = malloc(16 + sink % 1009);
     sink += (uintptr_t)object >> 4;
@@ -95,6 +132,7 @@ int main(int count, char **arguments) {
                  {"mmap", effort_mmap},
                  {"buffer", effort_buffer},
                  {"thread", effort_thread},
+                 {"switch", effort_switch},
                  {"malloc", effort_malloc}};
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (count != 3) {

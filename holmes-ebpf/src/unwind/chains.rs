@@ -11,7 +11,7 @@ use holmes_common::counter::Stream;
 use super::{Chain, walk};
 use crate::{
     allocations,
-    maps::{ALLOCATION_CHAIN, CALL_CHAIN, FAULT_CHAIN, SAMPLE_CHAIN, Slot, TASK_CHAIN},
+    maps::{ALLOCATION_CHAIN, CALL_CHAIN, FAULT_CHAIN, SAMPLE_CHAIN, Slot, TASK_CHAIN, WAIT_CHAIN},
     record,
 };
 
@@ -29,6 +29,9 @@ pub const TASKS: Chain =
 
 /// Of memory calls.
 pub const CALLS: Chain = Chain { programs: &CALL_CHAIN, slot: Slot::Call, stream: Stream::Memory };
+
+/// Of waits.
+pub const WAITS: Chain = Chain { programs: &WAIT_CHAIN, slot: Slot::Wait, stream: Stream::Waits };
 
 /// Of allocations. Each thread has scratch memory of its own.
 pub const ALLOCATIONS: Chain =
@@ -72,6 +75,16 @@ pub fn call_step(ctx: RawTracePointContext) -> u32 {
 #[raw_tracepoint(tracepoint = "sys_exit")]
 pub fn call_finish(ctx: RawTracePointContext) -> u32 {
     record::finish(ctx.as_ptr(), &CALLS)
+}
+
+#[raw_tracepoint(tracepoint = "sched_switch")]
+pub fn wait_step(ctx: RawTracePointContext) -> u32 {
+    walk::step(ctx.as_ptr(), &WAITS)
+}
+
+#[raw_tracepoint(tracepoint = "sched_switch")]
+pub fn wait_finish(ctx: RawTracePointContext) -> u32 {
+    record::finish(ctx.as_ptr(), &WAITS)
 }
 
 #[uretprobe]

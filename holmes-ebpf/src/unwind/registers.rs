@@ -13,6 +13,7 @@ use aya_ebpf::{
 use super::walk::Walk;
 use crate::{
     globals::{HAS_TASK_PT_REGS, PLAIN_LOADS, offset},
+    system_call,
     task::{self, read},
 };
 
@@ -118,6 +119,13 @@ pub fn entered_at(address: u64) -> Found {
 #[inline(always)]
 pub fn saved_for_call(address: u64) -> u64 {
     if PLAIN_LOADS.load() != 0 { saved().unwrap_or(0) } else { address }
+}
+
+/// Where the kernel has saved those of the system call that the current thread is in, for
+/// `system_call`; `None` for a 32-bit one, whose numbers mean something else, and for a kernel thread.
+#[inline(always)]
+pub fn saved_in_call() -> Option<u64> {
+    saved().filter(|_| !system_call::is_compat())
 }
 
 /// Where the kernel has saved them.

@@ -9,9 +9,9 @@ use super::input::Counters;
 use crate::collect::Nanos;
 use crate::window::{MAX_SPAN_SECONDS, SpanTally};
 
-/// Counters followed. The probes have 50; the rest is room for the stages between them and the
+/// Counters followed. The probes have 70; the rest is room for the stages between them and the
 /// window.
-const MAX_COUNTERS: usize = 64;
+const MAX_COUNTERS: usize = 96;
 
 /// Readings kept: two for each second of the longest window. The oldest go first; readings in which
 /// nothing grew cost nothing.
@@ -109,6 +109,7 @@ pub(super) fn losses(reported: u64, window: &SpanTally, counted: &BTreeMap<Strin
         add(&mut losses.notes, &format!("mmap_{cause}"), counts.mmap);
         add(&mut losses.notes, &format!("threads_{cause}"), counts.threads);
         add(&mut losses.notes, &format!("memory_{cause}"), counts.memory);
+        add(&mut losses.notes, &format!("waits_{cause}"), counts.blocked);
     }
     losses.taken = losses.lost.values().fold(reported, |sum, &lost| sum.saturating_add(lost));
     losses

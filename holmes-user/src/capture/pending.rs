@@ -59,7 +59,7 @@ const fn profiles_of(signal: Option<Signal>) -> &'static [ProfileKind] {
         Some(Signal::Memory | Signal::Leak | Signal::Psi) => {
             &[ProfileKind::Cpu, ProfileKind::Memory, ProfileKind::Mmap]
         }
-        Some(Signal::Threads) => &[ProfileKind::Cpu, ProfileKind::Threads],
+        Some(Signal::Threads) => &[ProfileKind::Cpu, ProfileKind::Threads, ProfileKind::Blocked],
         None => &ProfileKind::ALL,
     }
 }

@@ -198,7 +198,9 @@ fn a_manual_incident_has_every_profile_and_ends_its_base_at_the_trigger() {
             "threads",
             "threads.base",
             "memory",
-            "memory.base"
+            "memory.base",
+            "blocked",
+            "blocked.base"
         ]
     );
     let times = [incident.start, incident.onset, incident.trigger, incident.end];
@@ -232,9 +234,10 @@ fn threads_and_memory_spikes_bring_their_own_profiles() {
         let incident = &incidents[0];
         let base = format!("{stem}.base");
         let mut expect = vec!["cpu", "cpu.base", stem, &base];
-        if signal == Signal::Memory {
-            expect.extend(["mmap", "mmap.base"]);
-        }
+        // What threads wait for says why there are many.
+        let other = if signal == Signal::Memory { "mmap" } else { "blocked" };
+        let other_base = format!("{other}.base");
+        expect.extend([other, &other_base]);
         assert_eq!(stems(incident), expect);
         assert_eq!(after_start(incident.onset), 57, "{signal:?}");
         assert_eq!(count(incident, stem, 0x1004), 27 + 3 * 50 + 10, "{signal:?}");

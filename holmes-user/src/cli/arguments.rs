@@ -6,14 +6,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::layer::Layer;
+use super::record_arguments::RecordArguments;
 use super::rule_text;
 use super::values;
 use crate::kernel::OptionalProbe;
-use crate::settings::{RecordFormat, RuleEdit, Watch};
+use crate::settings::{RuleEdit, Watch};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -214,7 +215,8 @@ pub(super) struct RecorderArguments {
     #[arg(long, value_name = "SIZE", hide_short_help = true,
         value_parser = |text: &str| values::MEMORY_INTERVAL.parse(text))]
     pub memory_interval: Option<u64>,
-    /// Leave out a probe, for what it costs: threads, memory (calls), faults or oom (repeatable)
+    /// Leave out a probe, for what it costs: threads, memory (calls), faults, oom or waits
+    /// (repeatable)
     #[arg(long, value_name = "PROBE", hide_short_help = true, value_parser = values::probe)]
     pub without: Vec<OptionalProbe>,
     /// Look for separate debug files here, by build-id and .gnu_debuglink (repeatable) [default:
@@ -272,70 +274,6 @@ impl RecorderArguments {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct RecordArguments {
-    #[command(flatten)]
-    pub watch: WatchArguments,
-    /// How long
-    #[arg(short, long, default_value = "30s",
-        value_parser = |text: &str| values::RECORD_DURATION.parse(text))]
-    pub duration: Duration,
-    /// Samples per second and CPU, 1 to 1000
-    #[arg(short = 'F', long, value_name = "HZ", default_value_t = super::layer::FREQUENCY,
-        value_parser = |text: &str| values::FREQUENCY.parse(text))]
-    pub frequency: u32,
-    /// Where to: FILE.pb.gz, FILE.folded, or - for standard output [default:
-    /// holmes-<time>.pb.gz in this folder]
-    #[arg(short, long, value_name = "FILE", value_parser = path)]
-    pub output: Option<PathBuf>,
-    /// The format, whatever the file is called [default: by its ending]
-    #[arg(long)]
-    pub format: Option<Format>,
-    /// Look for separate debug files here (repeatable) [default: /usr/lib/debug]
-    #[arg(long, value_name = "DIR", value_parser = path)]
-    pub debug_dir: Vec<PathBuf>,
-    /// Size of the ring buffer, rounded up to a power of two [default: 4MiB]
-    #[arg(long, value_name = "SIZE", value_parser = ring_bytes)]
-    pub ring_bytes: Option<u32>,
-    /// Room in the kernel for unwind tables [default: 32MiB]
-    #[arg(long = "unwind-bytes", value_name = "SIZE", value_parser = unwind_rows)]
-    pub unwind_rows: Option<u32>,
-    /// Record what one process (-p) allocates and does not give back, in place of CPU samples
-    ///
-    /// Its calls of malloc, free and the like are slowed by microseconds each while this runs. A
-    /// text output (folded) shows the bytes in use.
-    #[arg(long, conflicts_with_all = ["frequency", "stack_copies"])]
-    pub allocations: bool,
-    /// Bytes allocated for each sample, 1B to 1GiB; what is as large is always one
-    #[arg(long, value_name = "SIZE", requires = "allocations", default_value = "512KiB",
-        value_parser = |text: &str| values::ALLOCATION_INTERVAL.parse(text))]
-    pub allocation_interval: u64,
-    /// Copy the memory of each sampled stack to this file, to check the unwinder against another:
-    /// a line of JSON for each. It holds whatever the process has on its stacks
-    #[arg(long, value_name = "FILE", hide = true, value_parser = path)]
-    pub stack_copies: Option<PathBuf>,
-    /// Say nothing but errors
-    #[arg(short, long)]
-    pub quiet: bool,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum Format {
-    /// gzip-compressed pprof, for go tool pprof, Pyroscope, Parca, Perfetto
-    Pprof,
-    /// Text, one stack a line, root first, count last, for flame graphs
-    Folded,
-}
-
-impl From<Format> for RecordFormat {
-    fn from(format: Format) -> Self {
-        match format {
-            Format::Pprof => Self::Pprof,
-            Format::Folded => Self::Folded,
-        }
-    }
-}
-
-#[derive(Debug, Args)]
 pub(super) struct ReplayArguments {
     /// The recording
     pub file: PathBuf,
@@ -366,11 +304,11 @@ fn listen(text: &str) -> Result<Listen, String> {
     values::listen(text).map(Listen)
 }
 
-fn unwind_rows(text: &str) -> Result<u32, String> {
+pub(super) fn unwind_rows(text: &str) -> Result<u32, String> {
     values::UNWIND_BYTES.parse(text).and_then(values::unwind_rows)
 }
 
-fn ring_bytes(text: &str) -> Result<u32, String> {
+pub(super) fn ring_bytes(text: &str) -> Result<u32, String> {
     values::RING_BYTES.parse(text).and_then(values::ring_bytes)
 }
 
@@ -378,7 +316,7 @@ fn cgroup(text: &str) -> Result<PathBuf, String> {
     path(text)
 }
 
-fn path(text: &str) -> Result<PathBuf, String> {
+pub(super) fn path(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() {
         return Err("is empty: give a path".to_owned());
     }

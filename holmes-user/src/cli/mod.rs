@@ -1,7 +1,7 @@
 //! Cli: the command line and the configuration file become [`settings`](crate::settings).
 //!
 //! # Layout
-//! - `arguments`: the flags as typed, and the help;
+//! - `arguments`, `record_arguments`: the flags as typed, and the help;
 //! - `values`, `rule_text`: the text of single values and of rules, shared by flags and file;
 //! - `file`: the text of the configuration file; `config`: that file on disk, and its reload;
 //! - `layer`: what one source says; the command line over the file over the defaults;
@@ -18,6 +18,7 @@ mod file;
 pub mod fuzzing;
 mod layer;
 mod output;
+mod record_arguments;
 mod rule_text;
 mod suggest;
 mod values;
@@ -36,16 +37,16 @@ use holmes_common::limits::{
 };
 use thiserror::Error;
 
-use self::arguments::{
-    Arguments, RecordArguments, RecorderArguments, SubArguments, WatchArguments,
-};
+use self::arguments::{Arguments, RecorderArguments, SubArguments, WatchArguments};
 pub use self::config::ConfigError;
 pub use self::file::Problem;
 pub use self::layer::ContradictionError;
 pub use self::output::{OutputError, Surroundings};
+use self::record_arguments::RecordArguments;
 use crate::kernel::OptionalProbe;
 use crate::settings::{
-    NameSettings, ProbeSettings, RecordSettings, RecorderSettings, Reload, ReplaySettings, Watch,
+    NameSettings, ProbeSettings, RecordEvent, RecordSettings, RecorderSettings, Reload,
+    ReplaySettings, Watch,
 };
 
 /// What the user wants.
@@ -203,6 +204,15 @@ fn recorder(arguments: &RecorderArguments) -> Result<RecorderSettings, UsageErro
     })
 }
 
+/// The probes of which `record` shows nothing: the target is not to pay for them.
+fn unshown(event: RecordEvent) -> Vec<OptionalProbe> {
+    let mut without = vec![OptionalProbe::Memory, OptionalProbe::Faults, OptionalProbe::Oom];
+    if event != RecordEvent::Blocked {
+        without.push(OptionalProbe::Waits);
+    }
+    without
+}
+
 fn record(
     arguments: &RecordArguments,
     surroundings: &Surroundings,
@@ -213,6 +223,7 @@ fn record(
     if arguments.allocations && !one_process {
         return Err(UsageError::AllocationsTarget);
     }
+    let event = arguments.event.into();
     let format = arguments.format.map(Into::into);
     let (output, format) = output::choose(arguments.output.as_deref(), format, surroundings)?;
     Ok(RecordSettings {
@@ -221,14 +232,14 @@ fn record(
             frequency: arguments.frequency,
             ring_bytes: arguments.ring_bytes.unwrap_or(DEFAULT_RING_BYTES),
             unwind_rows: arguments.unwind_rows.unwrap_or(DEFAULT_ROWS),
-            // Nothing of it is shown: the target is not to pay for it.
-            without: vec![OptionalProbe::Memory, OptionalProbe::Faults, OptionalProbe::Oom],
+            without: unshown(event),
             fault_interval: DEFAULT_FAULT_INTERVAL,
             copy_stacks: arguments.stack_copies.is_some(),
             allocation_interval: arguments.allocations.then_some(arguments.allocation_interval),
             probe_log: false,
         },
         names: record_names(&arguments.debug_dir),
+        event,
         duration: arguments.duration,
         output,
         format,

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::kernel::OptionalProbe;
-use crate::settings::{NameSettings, RecordFormat, RuleChange, Tunables, WindowSettings};
+use crate::settings::{
+    NameSettings, RecordEvent, RecordFormat, RuleChange, Tunables, WindowSettings,
+};
 
 fn surroundings() -> Surroundings {
     Surroundings { stdout_is_terminal: false, now: SystemTime::UNIX_EPOCH }
@@ -150,13 +152,19 @@ fn record_has_its_own_settings() {
                 frequency: 99,
                 ring_bytes: 1 << 20,
                 unwind_rows: 1 << 18,
-                without: vec![OptionalProbe::Memory, OptionalProbe::Faults, OptionalProbe::Oom],
+                without: vec![
+                    OptionalProbe::Memory,
+                    OptionalProbe::Faults,
+                    OptionalProbe::Oom,
+                    OptionalProbe::Waits,
+                ],
                 fault_interval: 512 << 10,
                 copy_stacks: false,
                 allocation_interval: None,
                 probe_log: false,
             },
             names: NameSettings::default(),
+            event: RecordEvent::Cpu,
             duration: Duration::from_secs(10),
             output: "out.folded".into(),
             format: RecordFormat::Folded,

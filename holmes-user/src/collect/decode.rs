@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use holmes_common::limits::{COMM_LEN, MAX_KERNEL_FRAMES, MAX_USER_FRAMES};
 use holmes_common::record::{
-    ALLOCATION_SIZE_BITS, HEADER_BYTES, RecordHeader, RecordKind, StackCopy, flag,
+    ALLOCATION_SIZE_BITS, HEADER_BYTES, NO_CALL, RecordHeader, RecordKind, StackCopy, flag,
 };
 use holmes_common::unwind::WalkEnd;
 
 use super::observation::{
     CgroupId, Comm, Memory, Nanos, Observation, Stack, StackMemory, Walk, What,
 };
+use super::wait_cause::WaitCause;
 
 /// Why a record was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -86,6 +87,16 @@ pub fn decode(bytes: &[u8]) -> Result<Observation, Malformed> {
             intervals: (value.cast_unsigned() >> ALLOCATION_SIZE_BITS) as u8,
         },
         RecordKind::Free => What::Free { address: aux },
+        RecordKind::Wait => {
+            let value = value.cast_unsigned();
+            let call = Some((value >> 32) as u32).filter(|call| *call != NO_CALL);
+            What::Wait {
+                waits: value & 0xffff,
+                cause: WaitCause::of((value >> 16) as u32 & 0xffff, call.map(i64::from)),
+                lock: aux,
+            }
+        }
+        RecordKind::WaitEnd => What::WaitEnd,
         RecordKind::StackCopy => return Err(Malformed::UnknownKind(raw_kind)),
     };
     Ok(Observation {

@@ -9,7 +9,9 @@ mod drain;
 #[doc(hidden)]
 pub mod fuzzing;
 mod observation;
+mod wait_cause;
 
 pub use decode::{Malformed, decode};
 pub use drain::{Drained, Drainer};
 pub use observation::{CgroupId, Comm, Memory, Nanos, Observation, Stack, StackMemory, Walk, What};
+pub use wait_cause::WaitCause;

@@ -8,6 +8,8 @@ use holmes_common::limits::COMM_LEN;
 use holmes_common::unwind::WalkEnd;
 use serde::{Deserialize, Serialize};
 
+use super::wait_cause::WaitCause;
+
 /// A point in `CLOCK_MONOTONIC`, in nanoseconds. The only clock of the data path; the wall clock
 /// comes in as an input of its own.
 #[derive(
@@ -218,6 +220,17 @@ pub enum What {
         /// Its address.
         address: u64,
     },
+    /// The thread left the CPU.
+    Wait {
+        /// Waits that it stands for.
+        waits: u64,
+        /// What for.
+        cause: WaitCause,
+        /// The address of the futex that it waits for; 0 if it waits for something else.
+        lock: u64,
+    },
+    /// The thread has the CPU again.
+    WaitEnd,
 }
 
 /// Of recordings that were made before a record could stand for several calls.
@@ -268,6 +281,7 @@ impl What {
             | Self::Exit
             | Self::OomVictim => Stream::Tasks,
             Self::Allocation { .. } | Self::Free { .. } => Stream::Allocations,
+            Self::Wait { .. } | Self::WaitEnd => Stream::Waits,
         }
     }
 }

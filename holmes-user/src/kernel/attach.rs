@@ -51,6 +51,12 @@ const PROBES: &[Probe] = &[
         tracepoint: "sys_exit",
     },
     Probe {
+        name: "waits",
+        enables: "where threads wait, for what and how long",
+        program: "sched_switch",
+        tracepoint: "sched_switch",
+    },
+    Probe {
         name: "oom",
         enables: "incidents when the kernel kills for memory",
         program: "mark_victim",

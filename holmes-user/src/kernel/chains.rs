@@ -14,6 +14,7 @@ use super::loading;
 const SAMPLES: Chain = ("SAMPLE_CHAIN", "sample_step", "sample_finish");
 const FAULTS: Chain = ("FAULT_CHAIN", "fault_step", "fault_finish");
 const TASKS: Chain = ("TASK_CHAIN", "task_step", "task_finish");
+const WAITS: Chain = ("WAIT_CHAIN", "wait_step", "wait_finish");
 const CALLS: Chain = ("CALL_CHAIN", "call_step", "call_finish");
 
 /// Where allocations are recorded, theirs is the only one.
@@ -37,6 +38,7 @@ fn chains(of_allocations: bool, without: &[OptionalProbe]) -> impl Iterator<Item
         (Some(OptionalProbe::Faults), FAULTS),
         (Some(OptionalProbe::Threads), TASKS),
         (Some(OptionalProbe::Memory), CALLS),
+        (Some(OptionalProbe::Waits), WAITS),
     ];
     let is_left_out = |probe: Option<OptionalProbe>| probe.is_some_and(|it| without.contains(&it));
     let others =

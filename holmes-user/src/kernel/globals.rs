@@ -34,7 +34,7 @@ pub(super) struct Globals {
 #[repr(transparent)]
 struct OffsetsPod(Offsets);
 
-// SAFETY: eighteen `u32` without padding (asserted beside its definition); every byte is initialised.
+// SAFETY: nineteen `u32` without padding (asserted beside its definition); every byte is initialised.
 unsafe impl Pod for OffsetsPod {}
 
 impl Globals {

@@ -52,11 +52,13 @@ pub enum OptionalProbe {
     Faults,
     /// Kills for memory.
     Oom,
+    /// Where threads leave the CPU.
+    Waits,
 }
 
 impl OptionalProbe {
     /// Every one.
-    pub const ALL: [Self; 4] = [Self::Threads, Self::Memory, Self::Faults, Self::Oom];
+    pub const ALL: [Self; 5] = [Self::Threads, Self::Memory, Self::Faults, Self::Oom, Self::Waits];
 
     /// Its name, as in [`ProbeStatus`].
     pub const fn name(self) -> &'static str {
@@ -65,6 +67,7 @@ impl OptionalProbe {
             Self::Memory => "memory",
             Self::Faults => "faults",
             Self::Oom => "oom",
+            Self::Waits => "waits",
         }
     }
 }

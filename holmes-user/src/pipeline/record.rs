@@ -1,4 +1,4 @@
-//! One window of CPU samples, to a file; and where recordings go.
+//! One window, to a file; and where recordings go.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -19,7 +19,7 @@ use crate::capture::{CaptureSettings, FlightRecorder, Input, Start};
 use crate::collect::{Nanos, clock};
 use crate::profile::{self, About};
 use crate::rules::RuleSet;
-use crate::settings::{RecordFormat, RecordSettings, Tunables, WindowSettings};
+use crate::settings::{RecordEvent, RecordFormat, RecordSettings, Tunables, WindowSettings};
 use crate::symbolize::{Name, NameStats, SymbolTable};
 use crate::window::{Cut, ProfileKind};
 
@@ -30,7 +30,7 @@ const MARGIN: Duration = Duration::from_secs(10);
 /// here never gets one. On an ordinary machine a tenth of a second is enough.
 pub(super) const NAMING: Duration = Duration::from_secs(20);
 
-/// Records CPU samples, or allocations, for a while (or until it is interrupted), names the stacks and writes the file.
+/// Records CPU samples, waits or allocations, for a while (or until it is interrupted), names the stacks and writes the file.
 ///
 /// # Errors
 /// If the target does not exist, the kernel refuses, or the file cannot be written.
@@ -94,14 +94,19 @@ async fn record(settings: &RecordSettings) -> anyhow::Result<()> {
     let to = clock::monotonic();
     flight.accept(Input::Counters(live.counters(to)));
 
-    let cut = flight.window().cut(ProfileKind::Cpu, &|_| true, from, to);
+    let kind = match settings.event {
+        RecordEvent::Cpu => ProfileKind::Cpu,
+        RecordEvent::Blocked => ProfileKind::Blocked,
+    };
+    let cut = flight.window().cut(kind, &|_| true, from, to);
     let samples = flight.totals().samples_kept();
     let (symbols, names) = symbolizer(&settings.names, None).budget(NAMING).name(&[&cut]);
     let bytes = match settings.format {
         RecordFormat::Folded => profile::folded(&cut, &symbols).into_bytes(),
         RecordFormat::Pprof => {
             let target = live.watched.to_string();
-            let about = About::recording(from_unix_ns, sampling.period_ns, &target, &samples);
+            let period = sampling.period_ns;
+            let about = About::recording(from_unix_ns, period, &target, &samples, &cut);
             pprof(&cut, &symbols, &about)
         }
     };

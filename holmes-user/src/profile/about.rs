@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use holmes_common::limits::{WAIT_CPU_EARNED_NS, WAIT_EARNED_NS, WAIT_SHARE};
+
 use crate::capture::{Incident, Losses, Reason};
 use crate::rules::FiredRule;
 use crate::window::{Cut, ProfileKind};
+
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 /// Losses above this share of the samples taken make a profile's shares doubtful, in percent.
 const DOUBTFUL_PERCENT: f64 = 1.0;
@@ -60,6 +64,9 @@ impl About {
         if cut.kind == ProfileKind::Memory {
             comments.extend(memory_comments(incident, cut));
         }
+        if cut.kind == ProfileKind::Blocked {
+            comments.extend(wait_comments(cut));
+        }
         let (sample_period_ns, memory_interval) =
             (incident.sample_period_ns, incident.memory_interval);
         Self { start_unix_ns, sample_period_ns, memory_interval, comments }
@@ -71,10 +78,14 @@ impl About {
         sample_period_ns: u64,
         target: &str,
         losses: &Losses,
+        cut: &Cut,
     ) -> Self {
         let mut comments =
             vec![format!("holmes-ebpf {}", env!("CARGO_PKG_VERSION")), format!("target: {target}")];
         comments.extend(loss_comments(losses));
+        if cut.kind == ProfileKind::Blocked {
+            comments.extend(wait_comments(cut));
+        }
         Self { start_unix_ns, sample_period_ns, memory_interval: 0, comments }
     }
 
@@ -95,6 +106,23 @@ impl About {
         comments.extend(notes);
         Self { start_unix_ns, sample_period_ns: 0, memory_interval: interval, comments }
     }
+}
+
+/// How far a profile of waits can be trusted.
+fn wait_comments(cut: &Cut) -> [String; 2] {
+    let [waits, delay, ..] = cut.totals();
+    [
+        format!(
+            "waits: {waits} began in the window; {delay} ns were waited in it, whenever that began"
+        ),
+        format!(
+            "waits: each is counted where a CPU switches less than {} times in a second, and of threads \
+             that wait less than {} times; of others one of {WAIT_SHARE} stands for all: n waits are within \
+             sqrt(n x {WAIT_SHARE}) of the truth, two times out of three",
+            NANOS_PER_SECOND / WAIT_CPU_EARNED_NS,
+            NANOS_PER_SECOND / WAIT_EARNED_NS
+        ),
+    ]
 }
 
 /// How far a memory profile can be trusted.
@@ -139,6 +167,7 @@ fn loss_comments(losses: &Losses) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::made;
     use super::*;
 
     fn losses(taken: u64, lost: u64) -> Losses {
@@ -152,7 +181,8 @@ mod tests {
 
     #[test]
     fn losses_are_told_and_judged() {
-        let about = About::recording(5, 1, "host", &losses(100, 12));
+        let cut = made().cut;
+        let about = About::recording(5, 1, "host", &losses(100, 12), &cut);
         assert_eq!(
             about.comments[1..],
             [
@@ -162,7 +192,7 @@ mod tests {
                 "stacks cut: 2",
             ]
         );
-        let about = About::recording(5, 1, "host", &losses(100, 1));
+        let about = About::recording(5, 1, "host", &losses(100, 1), &cut);
         assert!(about.comments.contains(&"shares can be trusted".to_owned()));
     }
 }

@@ -4,20 +4,21 @@
 use std::collections::BTreeMap;
 
 use super::function::{NO_STACK, module_and_offset, with_module};
-use crate::symbolize::{Frame, Place, SymbolTable, frames};
+use super::shown::shown_frames;
+use crate::symbolize::{Frame, Place, SymbolTable};
 use crate::window::{Cut, ProfileKind, Values};
 
 /// What marks a kernel frame.
 const KERNEL_SUFFIX: &str = "_[k]";
 
 /// The folded stacks of a cut, sorted, with one value of each: samples, calls, threads created, pages
-/// touched, bytes in use of allocations (none for stacks with nothing in use). Inlined functions are
+/// touched, nanoseconds waited, bytes in use of allocations (none for stacks with nothing in use). Inlined functions are
 /// frames of their own.
 pub fn write(cut: &Cut, symbols: &SymbolTable) -> String {
     let mut stacks: BTreeMap<String, i64> = BTreeMap::new();
     for sample in &cut.samples {
         let mut functions = Vec::new();
-        for frame in frames(sample) {
+        for frame in shown_frames(sample, symbols) {
             push_functions(&frame, symbols, &mut functions);
         }
         if functions.is_empty() {
@@ -38,6 +39,7 @@ pub fn write(cut: &Cut, symbols: &SymbolTable) -> String {
 fn shown(kind: ProfileKind, values: &Values) -> i64 {
     match kind {
         ProfileKind::Allocations => values[3],
+        ProfileKind::Blocked => values[1],
         ProfileKind::Cpu | ProfileKind::Mmap | ProfileKind::Threads | ProfileKind::Memory => {
             values[0]
         }

@@ -214,10 +214,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::collect::{Comm, Memory, Nanos, Stack};
+    use crate::collect::{Comm, Nanos, Stack};
     use crate::process::{Cgroup, Mapping};
     use crate::symbolize::frames;
-    use crate::window::{CutSample, Owner, ProfileKind, pair};
+    use crate::window::{CutSample, Detail, Owner, ProfileKind, pair};
 
     /// A process with JIT code in these mappings, seen near the first address of the last.
     fn sample(number: u32, mappings: &[(u64, u64)]) -> CutSample {
@@ -250,7 +250,7 @@ mod tests {
         CutSample {
             owner: Arc::new(owner),
             stack: Arc::new(stack),
-            memory: Memory::default(),
+            detail: Detail::None,
             values: pair([1, 1]),
         }
     }

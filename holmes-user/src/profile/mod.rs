@@ -13,6 +13,7 @@ mod mappings;
 mod movers;
 mod pprof;
 pub mod proto;
+mod shown;
 #[cfg(test)]
 mod testing;
 pub mod validate;

@@ -7,7 +7,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 
 use super::function::{NO_STACK, module, with_module};
-use crate::symbolize::{SymbolTable, frames};
+use super::shown::shown_frames;
+use crate::symbolize::SymbolTable;
 use crate::window::{Cut, CutSample, ProfileKind};
 
 /// How much of a profile's value a function took per second, before and during the spike. The unit
@@ -102,7 +103,9 @@ fn by_function(cut: &Cut, symbols: &SymbolTable) -> FxHashMap<String, Sums> {
 /// The value that a rule is about.
 fn value(kind: ProfileKind, sample: &CutSample) -> i64 {
     match kind {
-        ProfileKind::Cpu | ProfileKind::Mmap | ProfileKind::Memory => sample.values[1],
+        ProfileKind::Cpu | ProfileKind::Mmap | ProfileKind::Memory | ProfileKind::Blocked => {
+            sample.values[1]
+        }
         ProfileKind::Threads => sample.values[0],
         ProfileKind::Allocations => sample.values[3],
     }
@@ -111,7 +114,7 @@ fn value(kind: ProfileKind, sample: &CutSample) -> i64 {
 /// The functions of a sample, leaf first, inlined ones included.
 fn functions(sample: &CutSample, symbols: &SymbolTable) -> Vec<String> {
     let mut functions = Vec::new();
-    for frame in frames(sample) {
+    for frame in shown_frames(sample, symbols) {
         match symbols.get(frame.place) {
             Some(named) => {
                 functions.extend(named.lines.iter().map(|line| with_module(&line.function, named)))

@@ -9,8 +9,9 @@ use super::about::About;
 use super::function::{NO_STACK, with_module};
 use super::mappings::Mappings;
 use super::proto::{Function, Label, Line, Location, Mapping, Profile, Sample, ValueType};
+use super::shown::shown_frames;
 use crate::symbolize::{Named, Place, SymbolTable, frames};
-use crate::window::{Cut, CutSample, Owner, ProfileKind};
+use crate::window::{Cut, CutSample, Detail, Owner, ProfileKind};
 
 /// The value of the `recorder` label on samples of the recorder itself.
 const RECORDER: &str = "holmes-ebpf";
@@ -64,6 +65,7 @@ const fn default_type(kind: ProfileKind) -> &'static str {
         ProfileKind::Cpu => "cpu",
         ProfileKind::Mmap => "mapped",
         ProfileKind::Threads => "created",
+        ProfileKind::Blocked => "delay",
         ProfileKind::Memory | ProfileKind::Allocations => "inuse_space",
     }
 }
@@ -73,7 +75,9 @@ const fn default_type(kind: ProfileKind) -> &'static str {
 fn period(kind: ProfileKind, about: &About) -> ((&'static str, &'static str), i64) {
     match kind {
         ProfileKind::Cpu => (kind.sample_types()[1], signed(about.sample_period_ns.max(1))),
-        ProfileKind::Mmap | ProfileKind::Threads => (kind.sample_types()[0], 1),
+        ProfileKind::Mmap | ProfileKind::Threads | ProfileKind::Blocked => {
+            (kind.sample_types()[0], 1)
+        }
         ProfileKind::Memory | ProfileKind::Allocations => {
             (("space", "bytes"), signed(about.memory_interval.max(1)))
         }
@@ -101,8 +105,9 @@ impl Encoder<'_> {
         let mut samples: Vec<Sample> = Vec::with_capacity(cut.samples.len());
         let mut known: FxHashMap<(Vec<u64>, Vec<Label>), usize> = FxHashMap::default();
         for sample in &cut.samples {
-            let mut location_id: Vec<u64> =
-                frames(sample).map(|frame| self.location(frame.place)).collect();
+            let mut location_id: Vec<u64> = shown_frames(sample, self.symbols)
+                .map(|frame| self.location(frame.place))
+                .collect();
             if location_id.is_empty() {
                 location_id.push(self.no_stack());
             }
@@ -128,11 +133,18 @@ impl Encoder<'_> {
         let pid = self.strings.id("pid");
         let mut labels = vec![Label { key: pid, num: owner.tgid.into(), ..Default::default() }];
         let container = owner.cgroup.container.as_ref().map_or("", |container| &container.id);
+        let (memory, wait, lock) = match sample.detail {
+            Detail::None => ("", "", 0),
+            Detail::Memory(memory) => (memory.label().unwrap_or_default(), "", 0),
+            Detail::Wait { cause, lock } => ("", cause.label(), lock),
+        };
         let texts = [
             ("comm", owner.comm.text()),
             ("cgroup", owner.cgroup.path.clone()),
             ("container", container.to_owned()),
-            ("memory", sample.memory.label().unwrap_or_default().to_owned()),
+            ("memory", memory.to_owned()),
+            ("wait", wait.to_owned()),
+            ("lock", if lock == 0 { String::new() } else { format!("{lock:#x}") }),
             ("recorder", if owner.recorder { RECORDER.to_owned() } else { String::new() }),
         ];
         for (key, text) in texts {

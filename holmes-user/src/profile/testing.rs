@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use crate::collect::{CgroupId, Comm, Memory, Nanos, Stack};
+use crate::collect::{CgroupId, Comm, Nanos, Stack};
 use crate::process::{Cgroup, Container, Image, Mapping, Object, ObjectKind};
 use crate::symbolize::{Line, Named, Place, SymbolTable, frames};
-use crate::window::{Cut, CutSample, Owner, ProfileKind, pair};
+use crate::window::{Cut, CutSample, Detail, Owner, ProfileKind, pair};
 
 /// A cut and names for some of its places.
 #[derive(Clone, Debug)]
@@ -84,7 +84,7 @@ pub(super) fn made() -> Made {
     let sample = |owner: &Arc<Owner>, stack: &Arc<Stack>, values| CutSample {
         owner: owner.clone(),
         stack: stack.clone(),
-        memory: Memory::default(),
+        detail: Detail::None,
         values: pair(values),
     };
     let samples = vec![
@@ -140,7 +140,7 @@ pub(super) fn cut_strategy() -> impl Strategy<Value = Made> {
                 .map(|(who, user, kernel, count, value)| CutSample {
                     owner: owners[who].clone(),
                     stack: Arc::new(Stack { user: user.into(), kernel: kernel.into() }),
-                    memory: Memory::default(),
+                    detail: Detail::None,
                     values: pair([count, value]),
                 })
                 .collect();

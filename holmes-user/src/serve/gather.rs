@@ -135,7 +135,13 @@ impl Gathered<'_> {
 
     /// The records of a stream that is not kept in seconds: what was delivered is what there is.
     fn stream(&self, stream: Stream) -> StreamTotals {
-        let lost = self.counters(&[stream.ring_full(), stream.no_scratch(), stream.no_chain()]);
+        let lost: Counts = [
+            ("ring_full", stream.ring_full()),
+            ("no_scratch", stream.no_scratch()),
+            ("no_chain", stream.no_chain()),
+        ]
+        .map(|(cause, counter)| (cause.to_owned(), self.kernel.get(counter)))
+        .into();
         let reported = self.delivered.get(&stream).copied().unwrap_or(0);
         // Not the kernel's own count: that runs ahead by what is still in the ring buffer.
         let taken = reported + lost.values().sum::<u64>();
@@ -184,12 +190,16 @@ impl Gathered<'_> {
             Counter::VerdictMapFull,
             Counter::SpaceUnknown,
             Counter::CgroupUnreadable,
+            Counter::WaitEndsLost,
+            Counter::WaitersFull,
         ]);
         let misses = self.programs.iter().map(|program| program.misses).sum();
         drops.extend(
             [
                 ("program_recursion", misses),
                 ("window_evicted", self.totals.window.evicted_later.cpu),
+                ("wait_not_followed", self.totals.window.waits.untracked),
+                ("wait_end_not_seen", self.totals.window.waits.unended),
                 ("memory_page_not_followed", self.totals.window.residents.untracked),
                 ("memory_pages_thinned", self.totals.window.residents.thinned),
                 ("memory_fork_not_followed", self.totals.window.residents.unfollowed_forks),

@@ -37,8 +37,14 @@ const RETIRE_CAUSES: [&str; 3] = ["age", "bytes", "full_disk"];
 const STACK_ERRORS: [Cause; 2] = [Cause::KernelStackFailed, Cause::KernelStackTruncated];
 
 /// The counters of what the probes' own maps had no room for.
-const KERNEL_DROPS: [Cause; 4] =
-    [Cause::CgroupTotalsFull, Cause::VerdictMapFull, Cause::SpaceUnknown, Cause::CgroupUnreadable];
+const KERNEL_DROPS: [Cause; 6] = [
+    Cause::CgroupTotalsFull,
+    Cause::VerdictMapFull,
+    Cause::SpaceUnknown,
+    Cause::CgroupUnreadable,
+    Cause::WaitEndsLost,
+    Cause::WaitersFull,
+];
 
 /// The registry and everything in it.
 #[derive(Debug)]
@@ -308,9 +314,11 @@ impl Families {
         for stream in Stream::ALL {
             let (families, label): (_, &[&str]) = match stream {
                 Stream::Samples => (&self.samples, &[]),
-                Stream::Memory | Stream::Tasks | Stream::Faults | Stream::Releases => {
-                    (&self.records, &[stream.name()])
-                }
+                Stream::Memory
+                | Stream::Tasks
+                | Stream::Faults
+                | Stream::Releases
+                | Stream::Waits => (&self.records, &[stream.name()]),
                 // The recorder takes none.
                 Stream::Allocations => continue,
             };

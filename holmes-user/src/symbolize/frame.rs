@@ -63,9 +63,9 @@ fn looked_up(addresses: &[u64]) -> impl Iterator<Item = u64> + '_ {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collect::{Comm, Memory, Stack};
+    use crate::collect::{Comm, Stack};
     use crate::process::{Cgroup, Image, Mapping, ObjectKind};
-    use crate::window::{Owner, pair};
+    use crate::window::{Detail, Owner, pair};
 
     #[test]
     fn leaves_are_exact_and_callers_one_byte_earlier() {
@@ -97,7 +97,7 @@ mod tests {
                 user: [0x1010, 0x1020, 0x2000, 0x9000].into(),
                 kernel: [0xffff_0010, 0xffff_0020].into(),
             }),
-            memory: Memory::default(),
+            detail: Detail::None,
             values: pair([1, 1]),
         };
         let places: Vec<Place> = frames(&sample).map(|frame| frame.place).collect();

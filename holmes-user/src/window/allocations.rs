@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use holmes_common::limits::MAX_LIVE_ALLOCATIONS;
 
-use super::cut::{Cut, CutSample, Owner, ProfileKind};
-use crate::collect::{Memory, Nanos, Stack, What};
+use super::cut::{Cut, CutSample, Detail, Owner, ProfileKind};
+use crate::collect::{Nanos, Stack, What};
 use crate::process::Attributed;
 
 /// Owners with a stack that are told apart: as many as the window has stacks, 300 MiB of the deepest.
@@ -166,7 +166,7 @@ impl AllocationLedger {
             CutSample {
                 owner: Arc::clone(&site.owner),
                 stack: Arc::clone(&site.stack),
-                memory: Memory::default(),
+                detail: Detail::None,
                 values: [objects, bytes, live, live_bytes],
             }
         };

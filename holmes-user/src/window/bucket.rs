@@ -6,9 +6,9 @@ use std::mem::size_of;
 
 use rustc_hash::FxHashMap;
 
-use super::cut::{Owner, ProfileKind, sum};
+use super::cut::{Detail, Owner, ProfileKind, sum};
 use super::intern::{Interned, table_bytes};
-use crate::collect::{Memory, Stack};
+use crate::collect::Stack;
 
 /// What the values of a cell belong to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -16,8 +16,7 @@ pub(super) struct CellKey {
     pub(super) kind: ProfileKind,
     pub(super) owner: Interned<Owner>,
     pub(super) stack: Interned<Stack>,
-    /// What kind of memory, in the memory profile.
-    pub(super) memory: Memory,
+    pub(super) detail: Detail,
 }
 
 /// Owner of one second's values. Its keys are addresses of our own allocations, which no target

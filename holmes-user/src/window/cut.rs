@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::collect::{Comm, Memory, Nanos, Stack};
+use crate::collect::{Comm, Memory, Nanos, Stack, WaitCause};
 use crate::process::{Cgroup, Image};
 
 /// Values that a sample has at the most, whatever its kind.
@@ -31,13 +31,16 @@ pub enum ProfileKind {
     /// Values: pages touched in the span (count, bytes), and pages in use at its end, whenever they
     /// were touched (count, bytes).
     Memory,
+    /// Values: waits that began in the span (count), and the time in it that threads waited, whenever they
+    /// began to (nanoseconds).
+    Blocked,
     /// Values: allocations and their bytes, made in the span and in use at its end.
     Allocations,
 }
 
 impl ProfileKind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Cpu, Self::Mmap, Self::Threads, Self::Memory];
+    pub const ALL: [Self; 5] = [Self::Cpu, Self::Mmap, Self::Threads, Self::Memory, Self::Blocked];
 
     /// The stem of its file: `cpu` in `cpu.pb.gz`.
     pub const fn stem(self) -> &'static str {
@@ -46,6 +49,7 @@ impl ProfileKind {
             Self::Mmap => "mmap",
             Self::Threads => "threads",
             Self::Memory => "memory",
+            Self::Blocked => "blocked",
             Self::Allocations => "allocations",
         }
     }
@@ -56,6 +60,7 @@ impl ProfileKind {
             Self::Cpu => &[("samples", "count"), ("cpu", "nanoseconds")],
             Self::Mmap => &[("calls", "count"), ("mapped", "bytes")],
             Self::Threads => &[("created", "count"), ("alive", "count")],
+            Self::Blocked => &[("blockings", "count"), ("delay", "nanoseconds")],
             Self::Memory | Self::Allocations => &[
                 ("alloc_objects", "count"),
                 ("alloc_space", "bytes"),
@@ -86,6 +91,23 @@ pub struct Owner {
     pub recorder: bool,
 }
 
+/// What tells samples of one owner and stack apart, by kind of profile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Detail {
+    /// Nothing.
+    #[default]
+    None,
+    /// What kind of memory was touched.
+    Memory(Memory),
+    /// What was waited for.
+    Wait {
+        /// In a word.
+        cause: WaitCause,
+        /// The address of the futex; 0 if it is none.
+        lock: u64,
+    },
+}
+
 /// All observations of one owner with one stack.
 #[derive(Clone, Debug)]
 pub struct CutSample {
@@ -93,8 +115,8 @@ pub struct CutSample {
     pub owner: Arc<Owner>,
     /// Where.
     pub stack: Arc<Stack>,
-    /// What kind of memory, in the memory profile.
-    pub memory: Memory,
+    /// What else tells it from others of the same owner and stack.
+    pub detail: Detail,
     /// Its values.
     pub values: Values,
 }

@@ -4,13 +4,13 @@
 
 use std::collections::HashMap;
 
-use super::cut::{Cut, CutSample, Owner, ProfileKind, Values, pair, sum};
+use super::cut::{Cut, CutSample, Detail, Owner, ProfileKind, Values, pair, sum};
 use super::intern::Interned;
 use super::resident::InUse;
 use super::ring::{MAX_SPAN_SECONDS, NANOS_PER_SECOND, Window, start_of};
 use super::sample::pages;
 use super::tally::SpanTally;
-use crate::collect::{Memory, Nanos, Stack};
+use crate::collect::{Nanos, Stack};
 
 impl Window {
     /// What became of the observations of the whole seconds in `from..to`.
@@ -44,7 +44,8 @@ impl Window {
     ///
     /// The threads profile counts as alive who was created before `to` and lives at `to`. The memory
     /// profile counts as in use what was touched before `to`, however long ago, by a process that lives
-    /// at `to`, and is in use now.
+    /// at `to`, and is in use now. The profile of waits has the time of those that go on until `to`, since the
+    /// moment they began.
     pub fn cut(
         &self,
         kind: ProfileKind,
@@ -69,17 +70,17 @@ impl Window {
         end: Nanos,
     ) -> Cut {
         let (first, behind) = seconds(from, onset);
-        let mut values: HashMap<(&Interned<Owner>, &Interned<Stack>, Memory), Values> =
+        let mut values: HashMap<(&Interned<Owner>, &Interned<Stack>, Detail), Values> =
             HashMap::new();
-        let mut add = |owner, stack, memory, more| {
-            let entry = values.entry((owner, stack, memory)).or_default();
+        let mut add = |owner, stack, detail, more| {
+            let entry = values.entry((owner, stack, detail)).or_default();
             *entry = sum(*entry, more);
         };
         if first < behind {
             for bucket in self.buckets.range(first..behind).map(|(_, bucket)| bucket) {
                 for (key, more) in bucket.cells(kind) {
                     if wanted(key.owner.value()) {
-                        add(&key.owner, &key.stack, key.memory, pair(more));
+                        add(&key.owner, &key.stack, key.detail, pair(more));
                     }
                 }
             }
@@ -87,7 +88,7 @@ impl Window {
         if kind == ProfileKind::Threads {
             for site in self.threads.alive(start_of(behind), start_of(seconds(onset, end).1)) {
                 if wanted(site.owner.value()) {
-                    add(&site.owner, &site.stack, Memory::default(), pair([0, 1]));
+                    add(&site.owner, &site.stack, Detail::None, pair([0, 1]));
                 }
             }
         }
@@ -96,16 +97,24 @@ impl Window {
                 if wanted(site.owner.value()) {
                     let space = i64::try_from(bytes).unwrap_or(i64::MAX);
                     let values = [0, 0, pages(bytes, memory), space];
-                    add(&site.owner, &site.stack, memory, values);
+                    add(&site.owner, &site.stack, Detail::Memory(memory), values);
+                }
+            }
+        }
+        if kind == ProfileKind::Blocked {
+            for waiting in self.waits.under_way() {
+                let (site, time) = (waiting.site(), waiting.time_in(start_of(first), onset));
+                if time > 0 && wanted(site.owner.value()) {
+                    add(&site.owner, &site.stack, waiting.detail(), pair([0, time]));
                 }
             }
         }
         let mut samples: Vec<CutSample> = values
             .into_iter()
-            .map(|((owner, stack, memory), values)| CutSample {
+            .map(|((owner, stack, detail), values)| CutSample {
                 owner: owner.share(),
                 stack: stack.share(),
-                memory,
+                detail,
                 values,
             })
             .collect();
@@ -115,8 +124,8 @@ impl Window {
                 (&left.stack.user, &left.stack.kernel)
                     .cmp(&(&right.stack.user, &right.stack.kernel))
             };
-            let memory = || left.memory.cmp(&right.memory);
-            left.owner.cmp(&right.owner).then_with(stacks).then_with(memory)
+            let details = || left.detail.cmp(&right.detail);
+            left.owner.cmp(&right.owner).then_with(stacks).then_with(details)
         });
         Cut { kind, from: start_of(first), to: start_of(behind), samples }
     }

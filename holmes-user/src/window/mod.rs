@@ -8,6 +8,7 @@
 //! - `resident`: which touched pages are in use, and who touched them first;
 //! - `sites`: the owners and stacks that ledgers refer to;
 //! - `threads`: which threads are alive, and where they were created;
+//! - `waits`: which threads wait, since when, and with which stack;
 //! - `tally`: how many observations each second kept and lost;
 //! - `stats`: the window in numbers;
 //! - `sample`: what an observation counts for in which profile;
@@ -28,6 +29,7 @@ mod sites;
 mod stats;
 mod tally;
 mod threads;
+mod waits;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -35,10 +37,11 @@ pub(crate) mod testing;
 mod tests;
 
 pub use allocations::{AllocationLedger, AllocationStats};
-pub use cut::{Cut, CutSample, MAX_VALUES, Owner, ProfileKind, Values, pair};
+pub use cut::{Cut, CutSample, Detail, MAX_VALUES, Owner, ProfileKind, Values, pair};
 pub use resident::ResidentStats;
 pub use ring::{MAX_SPAN_SECONDS, Window};
 pub use sample::Fate;
 pub use stats::WindowStats;
 pub use tally::{PerKind, SpanTally};
 pub use threads::ThreadStats;
+pub use waits::WaitStats;

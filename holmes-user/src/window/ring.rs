@@ -9,15 +9,16 @@ use std::time::Duration;
 use holmes_common::record::flag;
 
 use super::bucket::{Bucket, CellKey};
-use super::cut::{Owner, ProfileKind};
+use super::cut::{Detail, Owner, ProfileKind};
 use super::intern::Interner;
 use super::owner::Owners;
 use super::resident::Residents;
-use super::sample::{Fate, sample};
+use super::sample::{Fate, detail, sample};
 use super::sites::{Site, Unused};
 use super::stats::WindowStats;
 use super::tally::Tallies;
 use super::threads::Ledger;
+use super::waits::{Waiting, Waits};
 use crate::collect::{Memory, Nanos, Observation, Stack, What};
 use crate::process::Attributed;
 use crate::settings::WindowSettings;
@@ -54,6 +55,7 @@ pub struct Window {
     pub(super) tallies: Tallies,
     pub(super) threads: Ledger,
     pub(super) residents: Residents,
+    pub(super) waits: Waits,
 }
 
 impl Window {
@@ -74,6 +76,7 @@ impl Window {
             tallies: Tallies::default(),
             threads: Ledger::new(settings.max_bytes / LEDGER_SHARE),
             residents: Residents::new(settings.max_bytes / LEDGER_SHARE),
+            waits: Waits::new(settings.max_bytes / LEDGER_SHARE),
         };
         window.set_span(settings.span);
         window
@@ -98,11 +101,14 @@ impl Window {
         self.advance(observation.time);
         let owner = Owner::of(&observation, cgroup, image);
         let second = observation.time.second();
-        let Observation { what, tgid, time, stack, .. } = observation;
-        let memory = if let What::Fault { memory, .. } = what { memory } else { Memory::default() };
+        let Observation { what, tgid, tid, time, stack, .. } = observation;
+        let detail = detail(what);
         let mut fate =
-            self.place(second, (kind, memory), owner, stack, values, |this, site| match what {
-                What::NewThread { tid } => this.thread_created(tid, tgid, time, site),
+            self.place(second, (kind, detail), owner, stack, values, |this, site| match what {
+                What::NewThread { tid: new } => this.thread_created(new, tgid, time, site),
+                What::Wait { waits, .. } => {
+                    this.wait_began(tid, Waiting::new(time, waits, detail, site));
+                }
                 What::Fault { address, bytes, memory } => {
                     this.page_touched(tgid, address, (time, bytes, memory), site);
                 }
@@ -121,7 +127,9 @@ impl Window {
         let Observation { tgid, tid, time, .. } = *observation;
         let mut unused = Unused::new();
         match observation.what {
+            What::WaitEnd => self.wait_ended(tid, time),
             What::Exit => {
+                self.wait_forgotten(tid);
                 self.threads.end(tid, time, &mut unused);
                 if observation.flags & flag::LAST_THREAD != 0 {
                     self.residents.ended(tgid, time);
@@ -152,7 +160,7 @@ impl Window {
     fn place(
         &mut self,
         second: u64,
-        (kind, memory): (ProfileKind, Memory),
+        (kind, detail): (ProfileKind, Detail),
         owner: Owner,
         stack: Arc<Stack>,
         values: [i64; 2],
@@ -180,21 +188,31 @@ impl Window {
             }
         };
         let owner = self.owners.intern(owner);
+        let key = CellKey { kind, owner: owner.clone(), stack: stack.clone(), detail };
+        self.add(second, key, values);
+        then(self, Site { owner, stack });
+        Fate::Held
+    }
+
+    /// The first second that values may still be added to.
+    pub(super) fn first_second(&self) -> u64 {
+        self.oldest.max(self.evicted_before)
+    }
+
+    /// Adds values to a second that is not over for the window.
+    pub(super) fn add(&mut self, second: u64, key: CellKey, values: [i64; 2]) {
+        let site = Site { owner: key.owner.clone(), stack: key.stack.clone() };
         let bucket = self.buckets.entry(second).or_insert_with(|| {
             let bucket = Bucket::new();
             self.bucket_bytes += bucket.bytes();
             bucket
         });
         let before = bucket.bytes();
-        let key = CellKey { kind, owner: owner.clone(), stack: stack.clone(), memory };
         let is_new = bucket.add(key, values);
         self.bucket_bytes = self.bucket_bytes - before + bucket.bytes();
         if is_new {
-            self.owners.hold(&owner);
-            self.stacks.hold(&stack);
+            self.hold(&site);
         }
-        then(self, Site { owner, stack });
-        Fate::Held
     }
 
     /// Whether there is a bucket before the newest, which an observation of `second` may yet begin.
@@ -249,12 +267,12 @@ impl Window {
         self.release(unused);
     }
 
-    fn hold(&mut self, site: &Site) {
+    pub(super) fn hold(&mut self, site: &Site) {
         self.owners.hold(&site.owner);
         self.stacks.hold(&site.stack);
     }
 
-    fn release(&mut self, unused: Unused) {
+    pub(super) fn release(&mut self, unused: Unused) {
         for site in unused {
             self.owners.release(&site.owner);
             self.stacks.release(&site.stack);
@@ -319,6 +337,7 @@ impl Window {
             + self.bucket_bytes
             + self.threads.bytes()
             + self.residents.bytes()
+            + self.waits.bytes()
     }
 
     /// What the window holds and has lost.
@@ -336,6 +355,7 @@ impl Window {
             evicted_later: self.tallies.evicted_later(),
             threads: self.threads.stats(),
             residents: self.residents.stats(),
+            waits: self.waits.stats(),
         }
     }
 

@@ -4,7 +4,7 @@
 
 use holmes_common::limits::{HUGE_PAGES, PAGE_BYTES};
 
-use super::cut::ProfileKind;
+use super::cut::{Detail, ProfileKind};
 use crate::collect::{Memory, What};
 
 /// What became of an observation that was given to the window.
@@ -43,7 +43,10 @@ pub(super) fn sample(what: What, sample_period_ns: u64) -> Option<(ProfileKind, 
         }
         // "Alive" is not known until the profile is cut: the thread ledger adds it then.
         What::NewThread { .. } => Some((ProfileKind::Threads, [1, 0])),
-        What::Released { .. }
+        // How long it takes is not known yet: the ledger of waits adds it.
+        What::Wait { waits, .. } => Some((ProfileKind::Blocked, [saturate(waits), 0])),
+        What::WaitEnd
+        | What::Released { .. }
         | What::Moved { .. }
         | What::NewProcess { .. }
         | What::Exec
@@ -52,6 +55,15 @@ pub(super) fn sample(what: What, sample_period_ns: u64) -> Option<(ProfileKind, 
         // They are counted by the ledger of allocations.
         | What::Allocation { .. }
         | What::Free { .. } => None,
+    }
+}
+
+/// What tells an observation's values from others of the same owner and stack.
+pub(super) fn detail(what: What) -> Detail {
+    match what {
+        What::Fault { memory, .. } => Detail::Memory(memory),
+        What::Wait { cause, lock, .. } => Detail::Wait { cause, lock },
+        _ => Detail::None,
     }
 }
 

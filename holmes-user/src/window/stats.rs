@@ -5,6 +5,7 @@
 use super::resident::ResidentStats;
 use super::tally::{PerKind, SpanTally};
 use super::threads::ThreadStats;
+use super::waits::WaitStats;
 
 /// What the window holds and has lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct WindowStats {
     pub evicted_later: PerKind,
     /// The thread ledger.
     pub threads: ThreadStats,
+    /// The ledger of waits.
+    pub waits: WaitStats,
     /// The residency ledger.
     pub residents: ResidentStats,
 }

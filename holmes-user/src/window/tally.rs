@@ -19,6 +19,8 @@ pub struct PerKind {
     pub threads: u64,
     /// Page faults sampled.
     pub memory: u64,
+    /// Waits that began.
+    pub blocked: u64,
     /// Sampled allocations: none, as they have a ledger of their own.
     pub allocations: u64,
 }
@@ -31,6 +33,7 @@ impl PerKind {
             ProfileKind::Mmap => self.mmap,
             ProfileKind::Threads => self.threads,
             ProfileKind::Memory => self.memory,
+            ProfileKind::Blocked => self.blocked,
             ProfileKind::Allocations => self.allocations,
         }
     }
@@ -41,6 +44,7 @@ impl PerKind {
             ProfileKind::Mmap => &mut self.mmap,
             ProfileKind::Threads => &mut self.threads,
             ProfileKind::Memory => &mut self.memory,
+            ProfileKind::Blocked => &mut self.blocked,
             ProfileKind::Allocations => &mut self.allocations,
         }
     }
@@ -50,6 +54,7 @@ impl PerKind {
         self.mmap += other.mmap;
         self.threads += other.threads;
         self.memory += other.memory;
+        self.blocked += other.blocked;
         self.allocations += other.allocations;
     }
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::testing::{PERIOD_NS, Process};
 use super::*;
-use crate::collect::{Memory, Nanos, What};
+use crate::collect::{Memory, Nanos, WaitCause, What};
 use crate::settings::WindowSettings;
 
 fn window(span_seconds: u64, max_bytes: usize, max_stacks: usize) -> Window {
@@ -296,7 +296,7 @@ proptest! {
 
     #[test]
     fn a_base_is_never_more_than_the_whole(
-        steps in prop::collection::vec((0..10_000_u64, 0..3_u32, 0..4_u64, 0..8_u32), 1..200),
+        steps in prop::collection::vec((0..10_000_u64, 0..3_u32, 0..4_u64, 0..10_u32), 1..200),
         onset in 0..12_u64,
     ) {
         let mut window = roomy();
@@ -313,6 +313,8 @@ proptest! {
                     What::Fault { address: (stack + ms % 4) << 12, bytes: 1 + ms, memory: Memory::File }
                 }
                 6 => What::Released { start: stack << 12, bytes: 4096 },
+                7 => What::Wait { waits: 1 + stack, cause: WaitCause::Io, lock: 0 },
+                8 => What::WaitEnd,
                 _ => What::NewProcess { tgid: (tgid + 1) % 3 },
             };
             window.observe(Process::new(tgid, "/app").does(tid, ms, &[stack], what));
@@ -323,7 +325,7 @@ proptest! {
             let base = window.cut_base(kind, &all, from, Nanos::from_secs(onset.clamp(2, 9)), to);
             for sample in &base.samples {
                 let same = whole.samples.iter().find(|it| {
-                    (&it.owner, &it.stack, it.memory) == (&sample.owner, &sample.stack, sample.memory)
+                    (&it.owner, &it.stack, it.detail) == (&sample.owner, &sample.stack, sample.detail)
                 });
                 let values = same.map_or(Values::default(), |same| same.values);
                 prop_assert!(sample.values.iter().zip(values).all(|(base, whole)| *base <= whole));

@@ -25,13 +25,15 @@ const HZ: u32 = 49;
 /// A kind of work, rounds of it that take some tenths of a second, and its budget in percent.
 ///
 /// `mmap` and `thread` do nothing with what they ask for: no program is bound by them as much.
-/// `buffer` is mmap as programs use it, and has no budget of its own.
-const KINDS: [(&str, u64, Budget); 5] = [
+/// `buffer` is mmap as programs use it, and has no budget of its own. `switch` leaves the CPU a hundred
+/// thousand times in a second.
+const KINDS: [(&str, u64, Budget); 6] = [
     ("cpu", 2000, Budget::AtMost(1.0)),
     ("fault", 200, Budget::AtMost(5.0)),
     ("mmap", 100_000, Budget::AtMost(5.0)),
     ("buffer", 2000, Budget::None),
     ("thread", 5000, Budget::AtMost(5.0)),
+    ("switch", 20_000, Budget::AtMost(5.0)),
 ];
 
 /// Measures, and adds its rows.
@@ -68,6 +70,7 @@ fn probe_of(kind: &str) -> &'static str {
     match kind {
         "mmap" | "buffer" => "memory",
         "thread" => "threads",
+        "switch" => "waits",
         _ => "samples",
     }
 }

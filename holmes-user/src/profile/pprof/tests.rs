@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use super::super::testing::{APP, LIBC, Made, cut_strategy, images, made, owner};
 use super::super::{decode, validate, write_gz};
 use super::*;
-use crate::collect::{Memory, Nanos, Stack};
-use crate::window::{CutSample, pair};
+use crate::collect::{Nanos, Stack};
+use crate::window::{CutSample, Detail, pair};
 
 fn about() -> About {
     let comments = vec!["target: host".to_owned()];
@@ -103,7 +103,7 @@ fn one_library_at_two_addresses_is_one_location() {
             user: [LIBC + shift + 0x10, APP + shift + 0x21].into(),
             kernel: [].into(),
         }),
-        memory: Memory::default(),
+        detail: Detail::None,
         values: pair([1, 1]),
     };
     let samples = vec![sample(first, 0), sample(second, shift)];
@@ -125,7 +125,7 @@ fn the_hottest_program_comes_first() {
     let sample = |image, count| CutSample {
         owner: owner(10, "app", Some(image), false),
         stack: std::sync::Arc::new(Stack { user: [APP + 1].into(), kernel: [].into() }),
-        memory: Memory::default(),
+        detail: Detail::None,
         values: pair([count, count]),
     };
     for (counts, first) in [([1, 2], "/srv/other"), ([2, 1], "/srv/app")] {

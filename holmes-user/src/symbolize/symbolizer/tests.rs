@@ -6,10 +6,10 @@ use std::io::{Seek, Write};
 
 use super::super::excerpt::tests::{one_symbol, small_elf};
 use super::*;
-use crate::collect::{CgroupId, Comm, Memory, Nanos, Stack};
+use crate::collect::{CgroupId, Comm, Nanos, Stack};
 use crate::process::Object;
 use crate::process::{Cgroup, Image, Mapping};
-use crate::window::{CutSample, Owner, ProfileKind, pair};
+use crate::window::{CutSample, Detail, Owner, ProfileKind, pair};
 
 #[inline(never)]
 fn outer_function(value: u64) -> u64 {
@@ -74,7 +74,7 @@ fn cut(image: Option<Image>, user: &[u64], kernel: &[u64]) -> Cut {
     let samples = vec![CutSample {
         owner: Arc::new(owner),
         stack,
-        memory: Memory::default(),
+        detail: Detail::None,
         values: pair([1, 1]),
     }];
     Cut { kind: ProfileKind::Cpu, from: Nanos(0), to: Nanos(1), samples }

@@ -1,0 +1,278 @@
+//! The ledger of waits: which threads wait, since when, and with which stack.
+//!
+//! Must not: count how often threads wait (the buckets do). A wait lasts until its thread gets the CPU
+//! again. What it has taken is added to every second that it lay in, when it ends, or when a profile is
+//! cut: so a second's time is that second's, however long the wait.
+
+use std::mem::size_of;
+
+use rustc_hash::FxHashMap;
+
+use super::bucket::CellKey;
+use super::cut::{Detail, ProfileKind};
+use super::intern::table_bytes;
+use super::ring::{NANOS_PER_SECOND, Window};
+use super::sites::{Site, Sites, Unused};
+use crate::collect::Nanos;
+
+/// Waits under way at the same time: as many threads as the thread ledger follows.
+const MAX_WAITING: usize = 65_536;
+
+/// Bytes that one wait occupies in the table, doubled because a growing table doubles.
+const WAIT_BYTES: usize = 2 * (size_of::<(u32, Waiting)>() + 1);
+
+/// What the ledger counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WaitStats {
+    /// Under way now.
+    pub waiting: usize,
+    /// Waits that were not followed, because the ledger was full: their time is in no profile.
+    pub untracked: u64,
+    /// Waits whose end was not seen: their time is in no profile.
+    pub unended: u64,
+}
+
+/// A wait under way.
+#[derive(Clone, Debug)]
+pub(super) struct Waiting {
+    since: Nanos,
+    /// How many waits it stands for.
+    waits: u64,
+    detail: Detail,
+    site: Site,
+}
+
+impl Waiting {
+    pub(super) fn new(since: Nanos, waits: u64, detail: Detail, site: Site) -> Self {
+        Self { since, waits, detail, site }
+    }
+
+    pub(super) fn site(&self) -> &Site {
+        &self.site
+    }
+
+    pub(super) fn detail(&self) -> Detail {
+        self.detail
+    }
+
+    /// The time in `from..to` of all waits that it stands for, in nanoseconds.
+    pub(super) fn time_in(&self, from: Nanos, to: Nanos) -> i64 {
+        let time = to.0.saturating_sub(self.since.0.max(from.0));
+        i64::try_from(time.saturating_mul(self.waits)).unwrap_or(i64::MAX)
+    }
+}
+
+/// Owner of the waits under way, by thread id.
+#[derive(Debug, Default)]
+pub(super) struct Waits {
+    waiting: FxHashMap<u32, Waiting>,
+    sites: Sites,
+    /// Bytes that all of this may occupy, with the owners and stacks it keeps alive.
+    max_bytes: usize,
+    untracked: u64,
+    unended: u64,
+}
+
+impl Waits {
+    pub(super) fn new(max_bytes: usize) -> Self {
+        Self { max_bytes, ..Self::default() }
+    }
+
+    pub(super) fn stats(&self) -> WaitStats {
+        WaitStats { waiting: self.waiting.len(), untracked: self.untracked, unended: self.unended }
+    }
+
+    /// Bytes of the ledger's own tables (the interners count the stacks and owners).
+    pub(super) fn bytes(&self) -> usize {
+        table_bytes::<(u32, Waiting)>(self.waiting.capacity()) + self.sites.bytes()
+    }
+
+    /// A thread begins to wait. Says whether the site is new to the ledger, so that the ring holds it.
+    fn begin(&mut self, tid: u32, waiting: Waiting, unused: &mut Unused) -> bool {
+        if let Some(last) = self.waiting.remove(&tid) {
+            self.unended += 1;
+            self.sites.remove(last.site, unused);
+        }
+        let kept = self.sites.kept_bytes() + self.sites.added_bytes(&waiting.site);
+        let tables = (self.waiting.len() + 1) * WAIT_BYTES;
+        if self.waiting.len() >= MAX_WAITING || kept + tables > self.max_bytes {
+            self.untracked += 1;
+            return false;
+        }
+        let site_is_new = self.sites.add(&waiting.site);
+        self.waiting.insert(tid, waiting);
+        site_is_new
+    }
+
+    /// A wait is over: its site stays the ledger's until [`Self::forget`].
+    fn end(&mut self, tid: u32) -> Option<Waiting> {
+        let waiting = self.waiting.remove(&tid);
+        if self.waiting.len() * 4 < self.waiting.capacity() {
+            self.waiting.shrink_to(self.waiting.len() * 2);
+        }
+        waiting
+    }
+
+    fn forget(&mut self, waiting: Waiting, unused: &mut Unused) {
+        self.sites.remove(waiting.site, unused);
+        self.sites.shrink();
+    }
+
+    /// The waits under way.
+    pub(super) fn under_way(&self) -> impl Iterator<Item = &Waiting> {
+        self.waiting.values()
+    }
+}
+
+impl Window {
+    /// A thread begins to wait.
+    pub(super) fn wait_began(&mut self, tid: u32, waiting: Waiting) {
+        let mut unused = Unused::new();
+        let site = waiting.site.clone();
+        // Held before the ledger lets others go: the site may be among them.
+        self.hold(&site);
+        if !self.waits.begin(tid, waiting, &mut unused) {
+            unused.push(site);
+        }
+        self.release(unused);
+    }
+
+    /// The thread has the CPU again: the time of its wait goes to the seconds that it lay in.
+    pub(super) fn wait_ended(&mut self, tid: u32, time: Nanos) {
+        let Some(waiting) = self.waits.end(tid) else { return };
+        // So there are no more seconds than the window has.
+        self.advance(time);
+        let first = waiting.since.second().max(self.first_second());
+        for second in first..=time.second() {
+            let begin = Nanos(second.saturating_mul(NANOS_PER_SECOND));
+            let end = Nanos(begin.0.saturating_add(NANOS_PER_SECOND)).min(time);
+            let nanos = waiting.time_in(begin, end);
+            if nanos > 0 {
+                let Site { owner, stack } = waiting.site.clone();
+                let key =
+                    CellKey { kind: ProfileKind::Blocked, owner, stack, detail: waiting.detail };
+                self.add(second, key, [0, nanos]);
+            }
+        }
+        let mut unused = Unused::new();
+        self.waits.forget(waiting, &mut unused);
+        self.release(unused);
+    }
+
+    /// The thread has ended: it waits for nothing any more.
+    pub(super) fn wait_forgotten(&mut self, tid: u32) {
+        let Some(waiting) = self.waits.end(tid) else { return };
+        let mut unused = Unused::new();
+        self.waits.unended += 1;
+        self.waits.forget(waiting, &mut unused);
+        self.release(unused);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collect::{WaitCause, What};
+    use crate::settings::WindowSettings;
+    use crate::window::testing::{PERIOD_NS, Process};
+    use crate::window::{Cut, Owner};
+
+    const LOCK: u64 = 0x7000;
+
+    fn window() -> Window {
+        Window::new(&WindowSettings::default(), PERIOD_NS)
+    }
+
+    fn all(_: &Owner) -> bool {
+        true
+    }
+
+    fn wait(waits: u64) -> What {
+        What::Wait { waits, cause: WaitCause::Futex, lock: LOCK }
+    }
+
+    fn cut(window: &Window, from: u64, to: u64) -> Cut {
+        window.cut(ProfileKind::Blocked, &all, Nanos::from_secs(from), Nanos::from_secs(to))
+    }
+
+    /// Milliseconds waited in whole seconds.
+    fn waited(window: &Window, from: u64, to: u64) -> i64 {
+        cut(window, from, to).totals()[1] / 1_000_000
+    }
+
+    #[test]
+    fn each_second_has_its_own_part_of_a_wait() {
+        let (mut window, app) = (window(), Process::new(1, "/app"));
+        window.observe(app.does(7, 1_400, &[0x2000], wait(1)));
+        window.observe(app.does(7, 3_100, &[], What::WaitEnd));
+        assert_eq!(
+            [1, 2, 3, 4].map(|second| waited(&window, second, second + 1)),
+            [600, 1000, 100, 0]
+        );
+        let whole = cut(&window, 0, 10);
+        assert_eq!(whole.totals()[..2], [1, 1_700_000_000]);
+        assert_eq!(
+            whole.samples[0].detail,
+            Detail::Wait { cause: WaitCause::Futex, lock: LOCK },
+            "{whole:?}"
+        );
+        assert_eq!(window.stats().waits, WaitStats::default());
+    }
+
+    #[test]
+    fn what_goes_on_counts_up_to_the_end_of_the_cut() {
+        let (mut window, app) = (window(), Process::new(1, "/app"));
+        window.observe(app.does(7, 1_500, &[0x2000], wait(1)));
+        window.observe(app.runs(9_000, &[0x2000]));
+        assert_eq!(waited(&window, 0, 1), 0);
+        assert_eq!(waited(&window, 0, 4), 2_500);
+        assert_eq!(waited(&window, 3, 4), 1_000);
+        assert_eq!(window.stats().waits.waiting, 1);
+        // It has ended since: the same seconds have the same time.
+        window.observe(app.does(7, 9_500, &[], What::WaitEnd));
+        assert_eq!((waited(&window, 0, 4), waited(&window, 0, 10)), (2_500, 8_000));
+    }
+
+    #[test]
+    fn a_wait_that_stands_for_others_counts_as_often() {
+        let (mut window, app) = (window(), Process::new(1, "/app"));
+        window.observe(app.does(7, 1_000, &[0x2000], wait(64)));
+        window.observe(app.does(7, 1_010, &[], What::WaitEnd));
+        assert_eq!(cut(&window, 1, 2).totals()[..2], [64, 640_000_000]);
+    }
+
+    #[test]
+    fn an_end_that_is_lost_costs_the_time_and_is_counted() {
+        let (mut window, app) = (window(), Process::new(1, "/app"));
+        window.observe(app.does(7, 1_000, &[0x2000], wait(1)));
+        // The end is missing: the thread cannot wait twice.
+        window.observe(app.does(7, 2_000, &[0x2000], wait(1)));
+        window.observe(app.does(7, 2_100, &[], What::Exit));
+        // Of a thread that nobody knows.
+        window.observe(app.does(8, 2_200, &[], What::WaitEnd));
+        assert_eq!(cut(&window, 0, 9).totals()[..2], [2, 0]);
+        assert_eq!(window.stats().waits, WaitStats { unended: 2, ..WaitStats::default() });
+        assert_eq!(window.waits.sites.kept_bytes(), 0);
+    }
+
+    #[test]
+    fn an_end_at_the_end_of_time_is_as_good_as_any() {
+        let (mut window, app) = (window(), Process::new(1, "/app"));
+        window.observe(app.does(7, 1_000, &[0x2000], wait(1)));
+        window.observe(app.does(7, u64::MAX / 1_000_000, &[], What::WaitEnd));
+        let seconds = WindowSettings::default().span.as_secs();
+        assert!(window.buckets.len() as u64 <= seconds, "{} buckets", window.buckets.len());
+    }
+
+    #[test]
+    fn the_ledger_is_bounded() {
+        let (mut window, app) = (window(), Process::new(1, "/app"));
+        let more = 100;
+        for tid in 0..MAX_WAITING as u32 + more {
+            window.observe(app.does(tid, 1_000, &[0x2000], wait(1)));
+        }
+        let stats = window.stats().waits;
+        assert_eq!(stats.waiting as u64 + stats.untracked, MAX_WAITING as u64 + u64::from(more));
+        assert!(stats.waiting <= MAX_WAITING && window.bytes() <= window.stats().max_bytes);
+    }
+}
