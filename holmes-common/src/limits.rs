@@ -122,16 +122,16 @@ pub const WAIT_BURST: u64 = 64;
 /// See [`WAIT_BURST`].
 pub const WAIT_EARNED_NS: u64 = 20_000_000;
 
-/// The same for all threads on a CPU together: two stacks take about 5 us, so they cost at most 1 % of it.
-pub const WAIT_CPU_BURST: u64 = 2048;
+/// The same for all threads on a CPU together: two stacks take about 6 us, so they cost at most 0.6 % of it.
+pub const WAIT_CPU_BURST: u64 = 1024;
 /// See [`WAIT_CPU_BURST`].
-pub const WAIT_CPU_EARNED_NS: u64 = 500_000;
+pub const WAIT_CPU_EARNED_NS: u64 = 1_000_000;
 
 /// When so many are left, only threads that do not wait often may take more.
-pub const WAIT_CPU_RESERVE: u64 = 1024;
+pub const WAIT_CPU_RESERVE: u64 = 512;
 
 /// Of the waits beyond that, one of so many is recorded, and stands for them; a power of two.
-pub const WAIT_SHARE: u64 = 64;
+pub const WAIT_SHARE: u64 = 128;
 
 /// Sampled allocations in use at the same time: at the default interval those of 32 GiB.
 pub const MAX_LIVE_ALLOCATIONS: u32 = 1 << 16;

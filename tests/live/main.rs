@@ -5,6 +5,7 @@
 
 mod allocations;
 mod bad_input;
+mod cases;
 mod jit;
 mod languages;
 mod leak;

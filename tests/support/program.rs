@@ -32,13 +32,21 @@ impl Program {
     /// # Errors
     /// It cannot be started, or does not say so.
     pub fn start(workload: &Workload, cgroup: Option<&TestCgroup>) -> anyhow::Result<Self> {
+        let mut program = Self::begin(workload, cgroup)?;
+        program.hear("ready")?;
+        Ok(program)
+    }
+
+    /// As [`Program::start`], without waiting for a word.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn begin(workload: &Workload, cgroup: Option<&TestCgroup>) -> anyhow::Result<Self> {
         let mut command = workload.command();
         if let Some(cgroup) = cgroup {
             cgroup.join_at_exec(&mut command)?;
         }
-        let mut program = Self::spawn(command)?;
-        program.hear("ready")?;
-        Ok(program)
+        Self::spawn(command)
     }
 
     /// Starts a command, with pipes for its output. It dies with the test.

@@ -158,6 +158,21 @@ impl Workload {
         Ok(Self { program: path.to_owned(), ..self.clone() })
     }
 
+    /// `tests/workloads/cases.go`, with C.
+    ///
+    /// # Errors
+    /// As [`Workload::c`].
+    pub fn go_cases() -> anyhow::Result<Self> {
+        let source = source("cases.go");
+        let program = built("cases-go", &[&source], |out| {
+            let mut go = Command::new("go");
+            go.args(["build", "-o"]).args([out, &source]);
+            go.env("GOFLAGS", "-mod=mod").env("CGO_ENABLED", "1");
+            go
+        })?;
+        Ok(Self::new(program, "", ""))
+    }
+
     /// `tests/workloads/spin.go`; Go keeps frame pointers always.
     ///
     /// # Errors

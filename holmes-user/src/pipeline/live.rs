@@ -14,7 +14,7 @@ use tokio::io::unix::AsyncFd;
 use tracing::{info, warn};
 
 use crate::capture::Counters;
-use crate::collect::{CgroupId, Drained, Drainer, Nanos, clock};
+use crate::collect::{CgroupId, Drained, Drainer, Nanos, What, clock};
 use crate::kernel::capabilities::{self, Held};
 use crate::kernel::cgroupfs::Layout;
 use crate::kernel::features::{Roots, usercopy_deadlock};
@@ -119,7 +119,10 @@ impl Live {
     pub(super) fn drain(&mut self, mut sink: impl FnMut(Attributed)) -> Drained {
         let Self { drainer, attributor, unwinder, delivered, .. } = self;
         let drained = drainer.drain(|observation| {
-            *delivered.entry(observation.what.stream()).or_insert(0) += 1;
+            // The end of a wait is no record of its own: its beginning was taken.
+            if observation.what != What::WaitEnd {
+                *delivered.entry(observation.what.stream()).or_insert(0) += 1;
+            }
             let attributed = attributor.attribute(observation);
             unwinder.observe(&attributed);
             sink(attributed);

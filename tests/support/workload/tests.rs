@@ -37,7 +37,9 @@ fn every_workload_builds() -> anyhow::Result<()> {
     assert!(Workload::bare_c("allocator")?.program.is_file());
     assert!(Workload::cpp("allocations")?.program.is_file());
     assert!(Workload::rust_spin()?.program.is_file());
+    assert!(Workload::bare_c("waits")?.program.is_file());
     assert!(Workload::go_spin()?.program.is_file());
+    assert!(Workload::go_cases()?.program.is_file());
     Workload::python_spin()?;
     Ok(())
 }

@@ -1,0 +1,122 @@
+//! The cases of Holmes' README: a Go service under load, each of its faults caught by its own rule, each
+//! incident with the function that is to blame.
+
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+
+use anyhow::{Context, ensure};
+use holmes_tests::cgroup::TestCgroup;
+use holmes_tests::http;
+use holmes_tests::incident::IncidentFolder;
+use holmes_tests::machine;
+use holmes_tests::program::Program;
+use holmes_tests::recorder::{Recorder, Setup};
+use holmes_tests::workload::Workload;
+
+use crate::spike::cpu_rule;
+
+/// What the service's cgroup may have: the slice is half of it.
+const LIMIT: u64 = 2 << 30;
+
+/// The service in a cgroup of its own, and the recorder that watches that.
+struct Service {
+    recorder: Recorder,
+    program: Program,
+    cgroup: TestCgroup,
+    address: SocketAddr,
+    /// Requests that are not answered.
+    open: Vec<TcpStream>,
+}
+
+impl Service {
+    /// Starts it, and answers a few requests until the rules know what is usual.
+    fn start(rule: &str) -> anyhow::Result<Self> {
+        let cgroup = TestCgroup::of_memory()?;
+        cgroup.limit_memory(LIMIT)?;
+        let mut program = Program::begin(&Workload::go_cases()?, Some(&cgroup))?;
+        let port = program.hear("ready ")?.trim_start_matches("ready ").parse()?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let recorder = Setup::only_rule(rule).cgroup(&cgroup).start()?;
+        http::request(address, "GET", "/", &[])?;
+        recorder.wait_for_warm_up();
+        Ok(Self { recorder, program, cgroup, address, open: Vec::new() })
+    }
+
+    /// Asks for a path so many times at once, and does not wait for answers.
+    fn ask(&mut self, path: &str, times: usize) -> anyhow::Result<()> {
+        for _ in 0..times {
+            let mut stream = TcpStream::connect(self.address).context("connecting")?;
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").context("asking")?;
+            self.open.push(stream);
+        }
+        Ok(())
+    }
+
+    /// The incident that comes of it.
+    fn incident(&self) -> anyhow::Result<IncidentFolder> {
+        let incident = self.recorder.wait_incident(1)?;
+        incident.validate()?;
+        Ok(incident)
+    }
+
+    /// Ends the service before its cgroup is removed.
+    fn stop(self) -> anyhow::Result<()> {
+        let Self { recorder, program, cgroup, .. } = self;
+        drop(program);
+        recorder.stop()?.account.expect_balanced()?;
+        drop(cgroup);
+        Ok(())
+    }
+}
+
+/// "RSS peak caused by make a 1GB slice".
+#[test]
+fn a_slice_of_a_gib() -> anyhow::Result<()> {
+    let Some(_machine) = machine::live()? else { return Ok(()) };
+    let mut service = Service::start("memory=min:20,diff:25,abs:0,max:0,cooldown:1m")?;
+    service.ask("/make1gb", 1)?;
+    let profile = service.incident()?.profile("memory")?;
+    let in_use = profile.cumulative("inuse_space", "main.makeOneGB")?;
+    ensure!(in_use > 500 << 20, "{in_use} bytes in use\n{}", profile.top("inuse_space"));
+    service.stop()
+}
+
+/// "large memory allocation caused by business logic".
+#[test]
+fn large_allocations() -> anyhow::Result<()> {
+    let Some(_machine) = machine::live()? else { return Ok(()) };
+    let mut service = Service::start("memory=min:10,diff:25,abs:0,max:0,cooldown:1m")?;
+    service.ask("/alloc", 20)?;
+    let profile = service.incident()?.profile("memory")?;
+    let share = profile.percent("alloc_space", "main.allocate")?;
+    ensure!(share > 50.0, "{share} % of what was touched\n{}", profile.top("alloc_space"));
+    service.stop()
+}
+
+/// "CPU": a loop that never ends.
+#[test]
+fn a_busy_loop() -> anyhow::Result<()> {
+    let Some(_machine) = machine::live()? else { return Ok(()) };
+    let mut service = Service::start(&cpu_rule())?;
+    service.ask("/busy", 1)?;
+    let profile = service.incident()?.profile("cpu")?;
+    let share = profile.percent("samples", "main.busy")?;
+    ensure!(share > 50.0, "{share} % of the samples\n{}", profile.top("samples"));
+    service.stop()
+}
+
+/// "large thread allocation caused by cgo block".
+#[test]
+fn threads_blocked_in_c() -> anyhow::Result<()> {
+    let Some(_machine) = machine::live()? else { return Ok(()) };
+    let mut service = Service::start("threads=min:50,diff:25,abs:0,max:0,cooldown:1m")?;
+    service.ask("/cgo", 100)?;
+    let incident = service.incident()?;
+    let blocked = incident.profile("blocked")?;
+    // Go's frames are below C's: the walk comes through both.
+    let waits = blocked.labelled("blockings", "block_in_c", ("wait", "sleep"))?;
+    ensure!(waits >= 50, "{waits} threads in C\n{}", blocked.top("delay"));
+    let created = incident.profile("threads")?.total("created")?;
+    ensure!(created >= 50, "{created} threads created");
+    service.stop()
+}
