@@ -1,10 +1,10 @@
 //! Which pages of a process are in memory, and of what kind: `/proc/PID/pagemap`.
 //!
 //! Format: <https://docs.kernel.org/admin-guide/mm/pagemap.html>: a word of 64 bits for each page of
-//! the address space. Kernels from 6.7 on also say of a page whether it is huge, or the one of zeroes
-//! (`PAGEMAP_SCAN`).
+//! the address space. Kernels from 6.7 on also say of a page whether it is huge, or one of zeroes
+//! (`PAGEMAP_SCAN`). The one of zeroes is known by its frame, too, which is the same for all.
 //!
-//! Must not: keep more files open than a constant allows, or ask for page frames.
+//! Must not: keep more files open than a constant allows, or tell page frames to anybody.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -28,6 +28,9 @@ const RUN: usize = 512;
 
 /// The page is in memory.
 const PRESENT: u64 = 1 << 63;
+
+/// Its frame. All zero for who must not know it.
+const FRAME: u64 = (1 << 55) - 1;
 
 /// It is a file's, or of shared memory.
 const FILE_OR_SHARED: u64 = 1 << 61;
@@ -74,24 +77,30 @@ pub(super) struct Pagemaps {
     /// Pages that the kernel's count of a process's pages may be behind: what it counts on each CPU
     /// before it adds that up, `max(32, 2 * CPUs)` (lib/percpu_counter.c).
     uncounted: u64,
+    /// The frame of the page of zeroes, if it may be known.
+    zeroes: Option<u64>,
 }
 
 impl Pagemaps {
     pub(super) fn new(proc_root: &Path) -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
         let uncounted = cpus * (2 * cpus).max(32);
-        Self { proc_root: proc_root.to_owned(), open: VecDeque::new(), uncounted }
+        let zeroes = page_of_zeroes();
+        Self { proc_root: proc_root.to_owned(), open: VecDeque::new(), uncounted, zeroes }
     }
 
     /// What kind of memory is at an address; unknown if it is no longer there. `None` if there is none:
     /// who only reads what nobody has written to is shown a page of zeroes that all share.
     pub(super) fn memory(&mut self, tgid: u32, address: u64) -> Option<Memory> {
+        let zeroes = self.zeroes;
         let Some(file) = self.file(tgid) else { return Some(Memory::Unknown) };
         let mut entry = [0; ENTRY_BYTES as usize];
         let read = file.read_exact_at(&mut entry, (address >> PAGE_SHIFT) * ENTRY_BYTES).is_ok();
         match u64::from_ne_bytes(entry) {
             entry if !read || entry & PRESENT == 0 => Some(Memory::Unknown),
             entry if entry & FILE_OR_SHARED != 0 => Some(Memory::File),
+            entry if zeroes == Some(entry & FRAME) => None,
+            // A huge page of zeroes is another one.
             _ if scanned(file, address).is_some_and(|it| it & SCAN_ZEROES != 0) => None,
             _ => Some(Memory::Anonymous),
         }
@@ -182,6 +191,30 @@ impl Pagemaps {
     }
 }
 
+/// The frame of the page that the kernel shows to whoever reads memory that nobody has written to; `None`
+/// if this process must not know it, or cannot find out.
+fn page_of_zeroes() -> Option<u64> {
+    let bytes = 1 << PAGE_SHIFT;
+    // SAFETY: a new anonymous mapping, unmapped below and not used after that.
+    let page = unsafe {
+        let private = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_READ, private, -1, 0)
+    };
+    if page == libc::MAP_FAILED {
+        return None;
+    }
+    // SAFETY: inside the mapping, which can be read. Volatile: it is read so that the page is there.
+    let _ = unsafe { page.cast::<u8>().read_volatile() };
+    let mut entry = [0; ENTRY_BYTES as usize];
+    let file = File::open("/proc/self/pagemap").ok();
+    let offset = (page as u64 >> PAGE_SHIFT) * ENTRY_BYTES;
+    let read = file.is_some_and(|file| file.read_exact_at(&mut entry, offset).is_ok());
+    // SAFETY: the mapping from above; nobody uses it after this. It cannot fail for a mapping that is there.
+    unsafe { libc::munmap(page, bytes) };
+    let (entry, is_there) = (u64::from_ne_bytes(entry), |entry| entry & PRESENT != 0);
+    (read && is_there(entry)).then_some(entry & FRAME).filter(|frame| *frame != 0)
+}
+
 /// What `PAGEMAP_SCAN` says of the page at an address; `None` where the kernel has no such call, or no
 /// page is there.
 fn scanned(file: &File, address: u64) -> Option<u64> {
@@ -236,8 +269,9 @@ mod tests {
         // SAFETY: inside the mapping.
         assert_eq!(unsafe { (address(699) as *const u8).read_volatile() }, 0);
         let zeroes = maps.memory(own, address(699));
-        // Kernels before 6.7 do not tell.
-        assert!(zeroes.is_none() || zeroes == Some(Memory::Anonymous), "{zeroes:?}");
+        // Kernels before 6.7 tell nobody who must not know frames.
+        let may_know = maps.zeroes.is_some();
+        assert!(zeroes.is_none() || !may_know && zeroes == Some(Memory::Anonymous), "{zeroes:?}");
         let asked: Vec<u64> = [0, 1, 2, 700, 701, PAGES - 1].map(address).into();
         assert_eq!(maps.absent(own, &asked), Some([2, 701].map(address).into()));
         // SAFETY: the mapping from above.
