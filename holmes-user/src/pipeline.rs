@@ -17,6 +17,7 @@ mod allocations;
 mod copies;
 mod desk;
 mod live;
+mod locks;
 mod os_signals;
 mod record;
 mod recorder;

@@ -101,6 +101,10 @@ fn who_hangs_is_named_with_the_lock() -> anyhow::Result<()> {
     // It has not ended: up to now it has taken so long.
     ensure!((2_000_000_000..10_000_000_000).contains(&delay), "{delay} ns for the lock {lock}");
     ensure!(profile.labelled("blockings", "wait_for_lock", ("lock", &lock))? == 1);
+    // The first thread has it.
+    let holder = program.pid().to_string();
+    let held = profile.labelled("delay", "wait_for_lock", ("holder", &holder))?;
+    ensure!(held == delay, "{held} ns of {delay} because of {holder}");
     Ok(())
 }
 

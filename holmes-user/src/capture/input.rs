@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::names::Names;
 use super::oom::OomKill;
 use crate::collect::Nanos;
-use crate::process::Attributed;
+use crate::process::{Attributed, LockHolder};
 use crate::rules::RuleSet;
 use crate::settings::{Tunables, WindowSettings};
 use crate::signals::{KernelKill, MemoryReport, SignalFrame, Target, Warning};
@@ -84,9 +84,20 @@ pub struct MemoryLook {
     pub resident: Vec<(u32, [u64; 2])>,
     /// Where its memory is, if anybody asked.
     pub report: Option<MemoryReport>,
+    /// Who holds the locks that its threads wait for.
+    #[serde(default)]
+    pub holders: Vec<LockHolder>,
     /// What the kernel's log said of victims.
     #[serde(default)]
     pub kills: Vec<KernelKill>,
+}
+
+impl MemoryLook {
+    /// A look at locks alone, whoever's.
+    pub fn at_locks(time: Nanos, holders: Vec<LockHolder>) -> Self {
+        let (gone, resident, kills) = (Vec::new(), Vec::new(), Vec::new());
+        Self { time, target: Target::Host, gone, resident, report: None, holders, kills }
+    }
 }
 
 /// What an incident needs to be looked at before it is cut.
@@ -97,8 +108,17 @@ pub struct LookWanted {
     /// Whether the pages that samples have found in use are looked for. Not after a kill: the victim's
     /// are going, and what they were is the point.
     pub residency: bool,
+    /// Whether somebody asks who holds the locks that its threads wait for.
+    pub locks: bool,
     /// Victims that the kernel's log is asked about.
     pub victims: Vec<u32>,
+}
+
+impl LookWanted {
+    /// Whether anything is.
+    pub(super) fn is_any(&self) -> bool {
+        self.residency || self.locks || !self.victims.is_empty()
+    }
 }
 
 /// One input.

@@ -77,14 +77,14 @@ impl Pending {
     pub(super) fn look_wanted(&self) -> LookWanted {
         LookWanted {
             target: self.target.clone(),
-            residency: self.reason != Reason::Oom,
+            residency: self.reason != Reason::Oom && self.shows(ProfileKind::Memory),
+            locks: self.shows(ProfileKind::Blocked),
             victims: self.victims.iter().map(|victim| victim.pid).collect(),
         }
     }
 
-    /// Whether its profiles say what memory is in use: then somebody has to look.
-    pub(super) fn asks_for_memory(&self) -> bool {
-        self.profiles().contains(&ProfileKind::Memory)
+    fn shows(&self, kind: ProfileKind) -> bool {
+        self.profiles().contains(&kind)
     }
 
     /// Cuts the incident. What the window no longer reaches back to is not part of its span.

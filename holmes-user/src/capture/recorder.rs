@@ -294,18 +294,17 @@ impl FlightRecorder {
     /// What is to be looked at before [`Self::tick`] cuts what is due now.
     pub fn looks_due(&self, now: Nanos) -> Vec<LookWanted> {
         let due = self.pending.iter().filter(|pending| deadline(pending) <= now);
-        due.filter(|pending| pending.asks_for_memory()).map(Pending::look_wanted).collect()
+        due.map(Pending::look_wanted).filter(LookWanted::is_any).collect()
     }
 
     fn looked(&mut self, look: MemoryLook) {
-        let MemoryLook { time: _, target, gone, resident, report, kills } = look;
+        let MemoryLook { time: _, target, gone, resident, report, holders, kills } = look;
+        holders.iter().for_each(|holder| self.window.lock_held(holder));
         for (tgid, addresses) in &gone {
             self.window.pages_gone(*tgid, addresses);
         }
         self.told_of(&kills);
-        for (tgid, bytes) in &resident {
-            self.window.resident(*tgid, *bytes);
-        }
+        resident.iter().for_each(|(tgid, bytes)| self.window.resident(*tgid, *bytes));
         if report.is_none() {
             return;
         }

@@ -13,9 +13,10 @@ use tracing::{error, info, warn};
 use super::allocations;
 use super::copies::Copies;
 use super::live::Live;
+use super::locks::lock_holders;
 use super::os_signals::{OsSignal, OsSignals};
 use super::{advice, balance, symbolizer};
-use crate::capture::{CaptureSettings, FlightRecorder, Input, Start};
+use crate::capture::{CaptureSettings, FlightRecorder, Input, MemoryLook, Start};
 use crate::collect::{Nanos, clock};
 use crate::profile::{self, About};
 use crate::rules::RuleSet;
@@ -94,6 +95,10 @@ async fn record(settings: &RecordSettings) -> anyhow::Result<()> {
     let to = clock::monotonic();
     flight.accept(Input::Counters(live.counters(to)));
 
+    if settings.event == RecordEvent::Blocked {
+        let holders = lock_holders(flight.window(), &|_| true);
+        flight.accept(Input::Memory(MemoryLook::at_locks(to, holders)));
+    }
     let kind = match settings.event {
         RecordEvent::Cpu => ProfileKind::Cpu,
         RecordEvent::Blocked => ProfileKind::Blocked,

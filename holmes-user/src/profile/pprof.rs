@@ -133,10 +133,10 @@ impl Encoder<'_> {
         let pid = self.strings.id("pid");
         let mut labels = vec![Label { key: pid, num: owner.tgid.into(), ..Default::default() }];
         let container = owner.cgroup.container.as_ref().map_or("", |container| &container.id);
-        let (memory, wait, lock) = match sample.detail {
-            Detail::None => ("", "", 0),
-            Detail::Memory(memory) => (memory.label().unwrap_or_default(), "", 0),
-            Detail::Wait { cause, lock } => ("", cause.label(), lock),
+        let (memory, wait, lock, holder) = match sample.detail {
+            Detail::None => ("", "", 0, 0),
+            Detail::Memory(memory) => (memory.label().unwrap_or_default(), "", 0, 0),
+            Detail::Wait { cause, lock, holder } => ("", cause.label(), lock, holder),
         };
         let texts = [
             ("comm", owner.comm.text()),
@@ -145,6 +145,7 @@ impl Encoder<'_> {
             ("memory", memory.to_owned()),
             ("wait", wait.to_owned()),
             ("lock", if lock == 0 { String::new() } else { format!("{lock:#x}") }),
+            ("holder", if holder == 0 { String::new() } else { holder.to_string() }),
             ("recorder", if owner.recorder { RECORDER.to_owned() } else { String::new() }),
         ];
         for (key, text) in texts {

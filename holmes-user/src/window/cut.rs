@@ -105,6 +105,8 @@ pub enum Detail {
         cause: WaitCause,
         /// The address of the futex; 0 if it is none.
         lock: u64,
+        /// The thread that holds it; 0 if nobody knows.
+        holder: u32,
     },
 }
 

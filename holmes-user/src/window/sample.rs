@@ -62,7 +62,7 @@ pub(super) fn sample(what: What, sample_period_ns: u64) -> Option<(ProfileKind, 
 pub(super) fn detail(what: What) -> Detail {
     match what {
         What::Fault { memory, .. } => Detail::Memory(memory),
-        What::Wait { cause, lock, .. } => Detail::Wait { cause, lock },
+        What::Wait { cause, lock, .. } => Detail::Wait { cause, lock, holder: 0 },
         _ => Detail::None,
     }
 }

@@ -4,16 +4,18 @@
 //! again. What it has taken is added to every second that it lay in, when it ends, or when a profile is
 //! cut: so a second's time is that second's, however long the wait.
 
+use std::collections::BTreeSet;
 use std::mem::size_of;
 
 use rustc_hash::FxHashMap;
 
 use super::bucket::CellKey;
-use super::cut::{Detail, ProfileKind};
+use super::cut::{Detail, Owner, ProfileKind};
 use super::intern::table_bytes;
 use super::ring::{NANOS_PER_SECOND, Window};
 use super::sites::{Site, Sites, Unused};
 use crate::collect::Nanos;
+use crate::process::LockHolder;
 
 /// Waits under way at the same time: as many threads as the thread ledger follows.
 const MAX_WAITING: usize = 65_536;
@@ -39,12 +41,14 @@ pub(super) struct Waiting {
     /// How many waits it stands for.
     waits: u64,
     detail: Detail,
+    tgid: u32,
     site: Site,
 }
 
 impl Waiting {
     pub(super) fn new(since: Nanos, waits: u64, detail: Detail, site: Site) -> Self {
-        Self { since, waits, detail, site }
+        let tgid = site.owner.value().tgid;
+        Self { since, waits, detail, tgid, site }
     }
 
     pub(super) fn site(&self) -> &Site {
@@ -125,6 +129,27 @@ impl Waits {
 }
 
 impl Window {
+    /// The locks that threads wait for now whose owner `wanted` names, by process and address, each once.
+    pub fn locks_awaited(&self, wanted: &dyn Fn(&Owner) -> bool) -> BTreeSet<(u32, u64)> {
+        let of = |waiting: &Waiting| match waiting.detail {
+            Detail::Wait { lock, .. } if lock != 0 => Some((waiting.tgid, lock)),
+            _ => None,
+        };
+        let under_way = self.waits.under_way().filter(|it| wanted(it.site.owner.value()));
+        under_way.filter_map(of).collect()
+    }
+
+    /// Somebody has looked who holds a lock: that is what threads wait for now.
+    pub fn lock_held(&mut self, held: &LockHolder) {
+        for waiting in self.waits.waiting.values_mut().filter(|it| it.tgid == held.tgid) {
+            if let Detail::Wait { lock, holder, .. } = &mut waiting.detail
+                && *lock == held.lock
+            {
+                *holder = held.tid;
+            }
+        }
+    }
+
     /// A thread begins to wait.
     pub(super) fn wait_began(&mut self, tid: u32, waiting: Waiting) {
         let mut unused = Unused::new();
@@ -174,8 +199,8 @@ mod tests {
     use super::*;
     use crate::collect::{WaitCause, What};
     use crate::settings::WindowSettings;
+    use crate::window::Cut;
     use crate::window::testing::{PERIOD_NS, Process};
-    use crate::window::{Cut, Owner};
 
     const LOCK: u64 = 0x7000;
 
@@ -213,7 +238,7 @@ mod tests {
         assert_eq!(whole.totals()[..2], [1, 1_700_000_000]);
         assert_eq!(
             whole.samples[0].detail,
-            Detail::Wait { cause: WaitCause::Futex, lock: LOCK },
+            Detail::Wait { cause: WaitCause::Futex, lock: LOCK, holder: 0 },
             "{whole:?}"
         );
         assert_eq!(window.stats().waits, WaitStats::default());
@@ -231,6 +256,31 @@ mod tests {
         // It has ended since: the same seconds have the same time.
         window.observe(app.does(7, 9_500, &[], What::WaitEnd));
         assert_eq!((waited(&window, 0, 4), waited(&window, 0, 10)), (2_500, 8_000));
+    }
+
+    #[test]
+    fn who_holds_a_lock_is_known_as_long_as_it_is_waited_for() {
+        let (mut window, app) = (window(), Process::new(1, "/app"));
+        window.observe(app.does(7, 1_000, &[0x2000], wait(1)));
+        window.observe(app.does(
+            8,
+            1_000,
+            &[0x2000],
+            What::Wait { waits: 1, cause: WaitCause::Io, lock: 0 },
+        ));
+        assert_eq!(window.locks_awaited(&all), [(1, LOCK)].into());
+        assert!(window.locks_awaited(&|owner| owner.tgid == 2).is_empty());
+        window.lock_held(&LockHolder { tgid: 2, lock: LOCK, tid: 5 });
+        window.lock_held(&LockHolder { tgid: 1, lock: LOCK, tid: 6 });
+        let holders: Vec<u32> = cut(&window, 0, 3)
+            .samples
+            .iter()
+            .filter_map(|it| match it.detail {
+                Detail::Wait { holder, .. } => Some(holder),
+                _ => None,
+            })
+            .collect();
+        assert!(holders.contains(&6) && !holders.contains(&5), "{holders:?}");
     }
 
     #[test]

@@ -181,6 +181,7 @@ fn the_kernels_words_go_to_their_victim() {
         gone: Vec::new(),
         resident: Vec::new(),
         report: Some(MemoryReport::default()),
+        holders: Vec::new(),
         kills: vec![words(9), words(8)],
     }));
     let incidents = settled(&mut flight, 1_100);

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use tracing::{info, warn};
 
+use super::super::locks::lock_holders;
 use super::{PROC, Recorder};
 use crate::capture::{Input, LookWanted, MemoryLook, OomKill, OomVictim};
 use crate::collect::{CgroupId, Nanos, clock};
@@ -50,13 +51,16 @@ impl Recorder {
     }
 
     fn look(&mut self, wanted: LookWanted) {
-        let LookWanted { target, residency, victims } = wanted;
+        let LookWanted { target, residency, locks, victims } = wanted;
         let time = clock::monotonic();
         let looked = residency.then(|| self.look_at_pages(&target, MAX_LOOKED_AT_ONCE, 0));
         let Looked { gone, resident } = looked.unwrap_or_default();
         let report = residency.then(|| self.reader.memory_report(&target));
         let kills = victims.iter().filter_map(|pid| self.kernel_log.kill_of(*pid)).collect();
-        self.feed(Input::Memory(MemoryLook { time, target, gone, resident, report, kills }));
+        let watched = |owner: &Owner| target.holds(owner.tgid, &owner.cgroup);
+        let holders = if locks { lock_holders(self.flight.window(), &watched) } else { Vec::new() };
+        let look = MemoryLook { time, target, gone, resident, report, holders, kills };
+        self.feed(Input::Memory(look));
     }
 
     /// Looks at pages of one of the targets that are near their limit; another one each time.
@@ -76,8 +80,9 @@ impl Recorder {
         let target = near[self.near_limit % near.len()].clone();
         let skipped = (self.near_limit / near.len()).wrapping_mul(MAX_LOOKED_AT);
         let Looked { gone, resident } = self.look_at_pages(&target, MAX_LOOKED_AT, skipped);
-        let (time, report, kills) = (frame.time, None, Vec::new());
-        self.feed(Input::Memory(MemoryLook { time, target, gone, resident, report, kills }));
+        let (time, report, holders, kills) = (frame.time, None, Vec::new(), Vec::new());
+        let look = MemoryLook { time, target, gone, resident, report, holders, kills };
+        self.feed(Input::Memory(look));
     }
 
     /// Which pages of a target are taken to be in use and are not, of so many behind so many others.
