@@ -158,6 +158,20 @@ impl Workload {
         Ok(Self { program: path.to_owned(), ..self.clone() })
     }
 
+    /// `tests/workloads/<name>.rs` with optimisation and its symbols.
+    ///
+    /// # Errors
+    /// As [`Workload::c`].
+    pub fn rust(name: &str) -> anyhow::Result<Self> {
+        let source = source(&format!("{name}.rs"));
+        let program = built(&format!("{name}-rust"), &[&source], |out| {
+            let mut rustc = Command::new("rustc");
+            rustc.args(["--edition=2024", "-O", "-g", "-o"]).args([out, &source]);
+            rustc
+        })?;
+        Ok(Self::new(program, "", ""))
+    }
+
     /// `tests/workloads/cases.go`, with C.
     ///
     /// # Errors

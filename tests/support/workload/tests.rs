@@ -39,6 +39,8 @@ fn every_workload_builds() -> anyhow::Result<()> {
     assert!(Workload::rust_spin()?.program.is_file());
     assert!(Workload::bare_c("waits")?.program.is_file());
     assert!(Workload::go_spin()?.program.is_file());
+    assert!(Workload::cpp("deadlock")?.program.is_file());
+    assert!(Workload::rust("held")?.program.is_file());
     assert!(Workload::go_cases()?.program.is_file());
     Workload::python_spin()?;
     Ok(())

@@ -1,5 +1,7 @@
 //! Where threads wait, for what and how long: as the program itself measures it.
 
+mod shapes;
+
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -38,7 +40,7 @@ fn waited(line: &str) -> anyhow::Result<Vec<Waited>> {
 }
 
 /// Records what a program waits for while it does something.
-fn recorded<R>(
+pub(crate) fn recorded<R>(
     program: &mut Program,
     act: impl FnOnce(&mut Program) -> anyhow::Result<R>,
 ) -> anyhow::Result<(R, ProfileView)> {
