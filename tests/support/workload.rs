@@ -295,6 +295,19 @@ impl Workload {
         Ok(workload)
     }
 
+    /// `tests/workloads/Deadlock.java`, with a compiler that takes no branch for impossible: what is blocked
+    /// stays compiled.
+    ///
+    /// # Errors
+    /// As [`Workload::java_spin`].
+    pub fn java_deadlock() -> anyhow::Result<Self> {
+        let mut workload = Self::new(java()?, "", "");
+        let options = ["-XX:+PreserveFramePointer", "-XX:TieredStopAtLevel=1", "-Xmx256m"];
+        workload.arguments = options.map(OsString::from).into();
+        workload.arguments.push(source("Deadlock.java").into());
+        Ok(workload)
+    }
+
     /// `tests/workloads/resident.go`.
     ///
     /// # Errors

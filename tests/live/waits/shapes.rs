@@ -1,6 +1,8 @@
 //! How waiting looks in other languages: a deadlock, threads that are left behind, a lock held for too long,
 //! an interpreter's own lock.
 
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -66,6 +68,31 @@ fn a_lock_held_while_asleep_in_rust() -> anyhow::Result<()> {
             "{function}: {delay} ns of {cause}\n{}",
             profile.top("delay")
         );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_deadlock_of_monitors_in_java() -> anyhow::Result<()> {
+    let Some(_machine) = machine::live()? else { return Ok(()) };
+    let Some(jcmd) = machine::installed("jcmd") else { return Ok(()) };
+    let mut program = Program::start(&Workload::java_deadlock()?, None)?;
+    program.ask("warm", "warm")?;
+    let pid = program.pid();
+    let map = PathBuf::from(format!("/tmp/perf-{pid}.map"));
+    let recorded = recorded(&mut program, |program| {
+        program.ask("lock", "deadlocked")?;
+        std::thread::sleep(Duration::from_secs(1));
+        let asked = Command::new(jcmd).args([&pid.to_string(), "Compiler.perfmap"]).output();
+        ensure!(asked.context("running jcmd")?.status.success(), "the JVM wrote no map");
+        Ok(())
+    });
+    // It belongs to nobody any more.
+    let _ = std::fs::remove_file(&map);
+    let ((), profile) = recorded?;
+    for function in ["Deadlock.firstThenSecond", "Deadlock.secondThenFirst"] {
+        let delay = profile.labelled("delay", function, ("wait", "futex"))?;
+        ensure!(delay >= 1_000_000_000, "{function}: {delay} ns\n{}", profile.top("delay"));
     }
     Ok(())
 }
