@@ -334,6 +334,34 @@ pub enum RecordFormat {
     Folded,
 }
 
+/// Settings of `goroutines`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GoroutineSettings {
+    /// The process.
+    pub pid: u32,
+    /// Where to; `-` is standard output.
+    pub output: PathBuf,
+    /// In which format.
+    pub format: GoroutineFormat,
+    /// How long after the first look there is a second, if there is one.
+    pub twice: Option<Duration>,
+    /// Nothing but errors.
+    pub quiet: bool,
+}
+
+/// The formats of `goroutines`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GoroutineFormat {
+    /// For a person.
+    Text,
+    /// Go's own, by stack.
+    Debug1,
+    /// Go's own, one by one.
+    Debug2,
+    /// gzip-compressed pprof.
+    Pprof,
+}
+
 /// Settings of `replay`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReplaySettings {

@@ -5,6 +5,8 @@
 
 mod allocations;
 mod bad_input;
+#[cfg(target_arch = "x86_64")]
+mod goroutines;
 mod jit;
 mod languages;
 mod leak;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::goroutines::{self, GoroutineArguments};
 use super::layer::Layer;
 use super::rule_text;
 use super::values;
@@ -84,6 +85,9 @@ pub(super) enum SubArguments {
     /// Record one window of CPU samples, or of allocations, to a file
     #[command(after_help = RECORD_EXAMPLES)]
     Record(RecordArguments),
+    /// Show the goroutines of a running Go process, without stopping it
+    #[command(after_help = goroutines::EXAMPLES)]
+    Goroutines(GoroutineArguments),
     /// Run a recording (--record-input) through the rules again; needs no root
     Replay(ReplayArguments),
     /// Say what this kernel and these capabilities allow, and what to change
@@ -378,7 +382,7 @@ fn cgroup(text: &str) -> Result<PathBuf, String> {
     path(text)
 }
 
-fn path(text: &str) -> Result<PathBuf, String> {
+pub(super) fn path(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() {
         return Err("is empty: give a path".to_owned());
     }

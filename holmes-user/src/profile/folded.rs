@@ -38,9 +38,11 @@ pub fn write(cut: &Cut, symbols: &SymbolTable) -> String {
 fn shown(kind: ProfileKind, values: &Values) -> i64 {
     match kind {
         ProfileKind::Allocations => values[3],
-        ProfileKind::Cpu | ProfileKind::Mmap | ProfileKind::Threads | ProfileKind::Memory => {
-            values[0]
-        }
+        ProfileKind::Cpu
+        | ProfileKind::Mmap
+        | ProfileKind::Threads
+        | ProfileKind::Memory
+        | ProfileKind::Goroutines => values[0],
     }
 }
 

@@ -251,6 +251,7 @@ mod tests {
             owner: Arc::new(owner),
             stack: Arc::new(stack),
             memory: Memory::default(),
+            labels: Vec::new(),
             values: pair([1, 1]),
         }
     }

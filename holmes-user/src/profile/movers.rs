@@ -103,7 +103,7 @@ fn by_function(cut: &Cut, symbols: &SymbolTable) -> FxHashMap<String, Sums> {
 fn value(kind: ProfileKind, sample: &CutSample) -> i64 {
     match kind {
         ProfileKind::Cpu | ProfileKind::Mmap | ProfileKind::Memory => sample.values[1],
-        ProfileKind::Threads => sample.values[0],
+        ProfileKind::Threads | ProfileKind::Goroutines => sample.values[0],
         ProfileKind::Allocations => sample.values[3],
     }
 }

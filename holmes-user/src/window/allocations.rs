@@ -167,6 +167,7 @@ impl AllocationLedger {
                 owner: Arc::clone(&site.owner),
                 stack: Arc::clone(&site.stack),
                 memory: Memory::default(),
+                labels: Vec::new(),
                 values: [objects, bytes, live, live_bytes],
             }
         };

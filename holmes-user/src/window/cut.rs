@@ -33,6 +33,8 @@ pub enum ProfileKind {
     Memory,
     /// Values: allocations and their bytes, made in the span and in use at its end.
     Allocations,
+    /// Values: goroutines (count).
+    Goroutines,
 }
 
 impl ProfileKind {
@@ -47,6 +49,7 @@ impl ProfileKind {
             Self::Threads => "threads",
             Self::Memory => "memory",
             Self::Allocations => "allocations",
+            Self::Goroutines => "goroutines",
         }
     }
 
@@ -56,6 +59,7 @@ impl ProfileKind {
             Self::Cpu => &[("samples", "count"), ("cpu", "nanoseconds")],
             Self::Mmap => &[("calls", "count"), ("mapped", "bytes")],
             Self::Threads => &[("created", "count"), ("alive", "count")],
+            Self::Goroutines => &[("goroutine", "count")],
             Self::Memory | Self::Allocations => &[
                 ("alloc_objects", "count"),
                 ("alloc_space", "bytes"),
@@ -86,6 +90,9 @@ pub struct Owner {
     pub recorder: bool,
 }
 
+/// What is known of a sample beside whose it is: names, and text that a target may have chosen.
+pub type Labels = Vec<(&'static str, Arc<str>)>;
+
 /// All observations of one owner with one stack.
 #[derive(Clone, Debug)]
 pub struct CutSample {
@@ -95,6 +102,8 @@ pub struct CutSample {
     pub stack: Arc<Stack>,
     /// What kind of memory, in the memory profile.
     pub memory: Memory,
+    /// What else is known of it, by name: of goroutines their state.
+    pub labels: Labels,
     /// Its values.
     pub values: Values,
 }

@@ -106,6 +106,7 @@ impl Window {
                 owner: owner.share(),
                 stack: stack.share(),
                 memory,
+                labels: Vec::new(),
                 values,
             })
             .collect();

@@ -21,6 +21,8 @@ pub struct PerKind {
     pub memory: u64,
     /// Sampled allocations: none, as they have a ledger of their own.
     pub allocations: u64,
+    /// Goroutines: none, as they are read where they are.
+    pub goroutines: u64,
 }
 
 impl PerKind {
@@ -32,6 +34,7 @@ impl PerKind {
             ProfileKind::Threads => self.threads,
             ProfileKind::Memory => self.memory,
             ProfileKind::Allocations => self.allocations,
+            ProfileKind::Goroutines => self.goroutines,
         }
     }
 
@@ -42,6 +45,7 @@ impl PerKind {
             ProfileKind::Threads => &mut self.threads,
             ProfileKind::Memory => &mut self.memory,
             ProfileKind::Allocations => &mut self.allocations,
+            ProfileKind::Goroutines => &mut self.goroutines,
         }
     }
 
@@ -51,6 +55,7 @@ impl PerKind {
         self.threads += other.threads;
         self.memory += other.memory;
         self.allocations += other.allocations;
+        self.goroutines += other.goroutines;
     }
 }
 
