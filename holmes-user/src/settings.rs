@@ -123,6 +123,7 @@ impl RuleEdit {
                 Signal::Cpu => rules.cpu = None,
                 Signal::Memory => rules.memory = None,
                 Signal::Threads => rules.threads = None,
+                Signal::Goroutines => rules.goroutines = None,
                 Signal::Leak => rules.leak = None,
                 Signal::Psi => rules.psi = None,
             },
@@ -131,6 +132,7 @@ impl RuleEdit {
                     Signal::Cpu => (&mut rules.cpu, defaults.cpu),
                     Signal::Memory => (&mut rules.memory, defaults.memory),
                     Signal::Threads => (&mut rules.threads, defaults.threads),
+                    Signal::Goroutines => (&mut rules.goroutines, defaults.goroutines),
                     // Their rules have other parts, and changes of their own.
                     Signal::Leak | Signal::Psi => return,
                 };

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use holmes_tests::cgroup::TestCgroup;
 use holmes_tests::command::recorder_binary;
 use holmes_tests::goroutines::{from_inside, from_outside, goroutines, groups};
 use holmes_tests::machine;
 use holmes_tests::pprof_tool::pprof;
 use holmes_tests::profile_view::ProfileView;
 use holmes_tests::program::Program;
+use holmes_tests::recorder::Setup;
 use holmes_tests::workload::Workload;
 
 /// A release of each version of Go that goroutines are read of, but for the installed one. They are
@@ -181,6 +183,49 @@ fn what_is_no_go_process_is_told_so() -> anyhow::Result<()> {
     ended.wait(Duration::from_secs(20))?;
     let error = from_outside(pid, &[]).expect_err("it has ended").to_string();
     ensure!(error.contains("has just ended"), "{error}");
+    Ok(())
+}
+
+/// The rule fires when they grow, and the incident holds them by stack as of then; a replay of the
+/// recorded input makes the same files.
+#[test]
+fn a_leak_fires_the_rule() -> anyhow::Result<()> {
+    let Some(_machine) = machine::live()? else { return Ok(()) };
+    let cgroup = TestCgroup::new()?;
+    let mut program = Program::start(&Workload::goroutines(None, &[], false)?, Some(&cgroup))?;
+    program.ask("many 100", "many")?;
+    let rule = "goroutines=min:1000,diff:20,abs:0,max:0,cooldown:1m";
+    let folder = tempfile::tempdir()?;
+    let input = folder.path().join("input");
+    let recorder = Setup::only_rule(rule)
+        .replace("--after", "2s")
+        .args(["--record-input", input.to_str().context("the path is text")?])
+        .cgroup(&cgroup)
+        .start()?;
+    recorder.wait_for_warm_up();
+    program.ask("many 3000", "many")?;
+    let incident = recorder.wait_incident(1)?;
+    ensure!(incident.name().contains("-goroutines-"), "the folder is called {}", incident.name());
+    ensure!(incident.validate()?.contains("goroutines"), "files: {:?}", incident.files()?);
+    let profile = incident.profile("goroutines")?;
+    let waits = ("wait_reason", "chan receive");
+    let found = profile.labelled("goroutine", "main.receives", waits)?;
+    // It may have fired while they were started.
+    ensure!((1000..=3100).contains(&found), "{found}\n{}", profile.top("goroutine"));
+    let name = cgroup.name();
+    recorder.wait_for_metrics("the count of goroutines", |metrics| {
+        let count = metrics.need("holmes_cgroup_goroutines", &[("cgroup", &name)]).ok()?;
+        (count == 3101.0).then_some(())
+    })?;
+    let bytes = std::fs::read(incident.path().join("goroutines.pb.gz"))?;
+    recorder.stop()?.account.expect_balanced()?;
+    let again = tempfile::tempdir()?;
+    let mut command = std::process::Command::new(recorder_binary()?);
+    command.arg("replay").arg(&input).arg("--dump-dir").arg(again.path());
+    let finished = Program::spawn(command)?.finish(Duration::from_secs(60))?;
+    ensure!(finished.status.success(), "{}", finished.stderr);
+    let replayed = again.path().join(incident.name()).join("goroutines.pb.gz");
+    ensure!(std::fs::read(replayed)? == bytes, "a replay gives another profile");
     Ok(())
 }
 

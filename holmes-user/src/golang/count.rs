@@ -27,6 +27,15 @@ const MAX_STARTS: usize = 1 << 14;
 /// Records read together.
 const BATCH: usize = 4096;
 
+/// What was counted of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GoroutineCount {
+    /// Its goroutines, without the runtime's own.
+    pub goroutines: u64,
+    /// Records that were read for it, also of those that have ended: what it cost.
+    pub records: u64,
+}
+
 /// Counts the goroutines of processes.
 #[derive(Debug)]
 pub struct GoroutineCounter {
@@ -59,7 +68,7 @@ impl GoroutineCounter {
     ///
     /// # Errors
     /// The process is gone or may not be read, or it is a Go program whose goroutines cannot be told.
-    pub fn count(&mut self, pid: u32) -> Result<Option<u64>, GoError> {
+    pub fn count(&mut self, pid: u32) -> Result<Option<GoroutineCount>, GoError> {
         self.now += 1;
         let (key, file) = program_file(&self.proc_root, pid)?;
         if !self.programs.contains_key(&key) {
@@ -105,11 +114,12 @@ fn count(
     process: &GoProcess,
     memory: &impl Memory,
     known: &mut HashMap<u64, bool>,
-) -> Result<u64, GoError> {
+) -> Result<GoroutineCount, GoError> {
     let target = process.target();
     let (mut nonsense, mut alive) = (0_usize, 0_usize);
     let mut starts: HashMap<u64, u64> = HashMap::new();
-    for batch in list::read(memory, &target)?.chunks(BATCH) {
+    let list = list::read(memory, &target)?;
+    for batch in list.chunks(BATCH) {
         for record in record::read(memory, &target, batch)? {
             match record {
                 Some(Record::Dead) => {}
@@ -127,7 +137,9 @@ fn count(
     let linked = |start: u64| start.wrapping_sub(process.bias);
     learn(&process.program, known, starts.keys().map(|&start| linked(start)))?;
     let of_program = |start: u64| !known.get(&linked(start)).copied().unwrap_or(false);
-    Ok(starts.iter().filter(|&(&start, _)| of_program(start)).map(|(_, count)| count).sum())
+    let of_program = starts.iter().filter(|&(&start, _)| of_program(start));
+    let goroutines = of_program.map(|(_, count)| count).sum();
+    Ok(GoroutineCount { goroutines, records: list.len() as u64 })
 }
 
 /// Looks up functions that are not known yet.

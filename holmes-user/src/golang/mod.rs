@@ -35,7 +35,7 @@ mod walk;
 
 pub use build_info::GoVersion;
 pub use compare::Blocked;
-pub use count::GoroutineCounter;
+pub use count::{GoroutineCount, GoroutineCounter};
 pub use error::GoError;
 pub use goroutine::{Goroutine, Snapshot, Stack, StackEnd, State};
 pub use names::GoNames;

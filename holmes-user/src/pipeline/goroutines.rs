@@ -14,7 +14,7 @@ use crate::process::{Cgroup, ProcessTable};
 use crate::profile::About;
 use crate::settings::{GoroutineFormat, GoroutineSettings, NameSettings};
 use crate::symbolize::Name;
-use crate::window::{Owner, goroutine_cut};
+use crate::window::{Owner, ProcessGoroutines, goroutine_cut};
 
 const PROC: &str = "/proc";
 
@@ -86,7 +86,8 @@ fn profile(
         image: Some(image),
         recorder: false,
     };
-    let cut = goroutine_cut(snapshot, blocked, &Arc::new(owner));
+    let found = ProcessGoroutines::of(snapshot, blocked, Arc::new(owner));
+    let cut = goroutine_cut(&[found], snapshot.taken, snapshot.taken.plus(snapshot.took));
     let names = NameSettings::default();
     let (symbols, _) = symbolizer(&names, None).budget(NAMING).name(&[&cut]);
     let about = About::goroutines(from_unix_ns, &format!("process {pid}"), [snapshot.to_string()]);

@@ -1,5 +1,6 @@
 //! A piece cut out of the window: the samples of one kind, target and span of time, not yet named.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -76,7 +77,7 @@ impl ProfileKind {
 }
 
 /// Whose stack it is: what becomes a sample's labels.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Owner {
     /// Process id, in the initial pid namespace.
     pub tgid: u32,
@@ -91,7 +92,7 @@ pub struct Owner {
 }
 
 /// What is known of a sample beside whose it is: names, and text that a target may have chosen.
-pub type Labels = Vec<(&'static str, Arc<str>)>;
+pub type Labels = Vec<(Cow<'static, str>, Arc<str>)>;
 
 /// All observations of one owner with one stack.
 #[derive(Clone, Debug)]

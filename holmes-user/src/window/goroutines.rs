@@ -5,48 +5,76 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::cut::{Cut, CutSample, Labels, Owner, ProfileKind, pair};
-use crate::collect::{Memory, Stack};
+use crate::collect::{Memory, Nanos, Stack};
 use crate::golang::{Blocked, Snapshot, StackEnd, State};
 
-/// The cut of a snapshot; with how long goroutines are blocked, where that was measured.
-///
-/// Labels: `state`, `wait_reason` where it waits, `blocked` where it did not move, `stack` where it is
-/// not whole.
-pub fn goroutine_cut(snapshot: &Snapshot, blocked: Option<&Blocked>, owner: &Arc<Owner>) -> Cut {
-    type Key<'a> = (&'a [u64], StackEnd, State, bool);
-    let mut counts: BTreeMap<Key<'_>, i64> = BTreeMap::new();
-    for (index, goroutine) in snapshot.goroutines.iter().enumerate() {
-        let stayed = blocked.is_some_and(|blocked| blocked.has_stayed(index));
-        let key = (&*goroutine.stack.addresses, goroutine.stack.end, goroutine.state, stayed);
-        *counts.entry(key).or_default() += 1;
+/// The goroutines of one process, as a snapshot has found them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProcessGoroutines {
+    /// Whose.
+    pub owner: Arc<Owner>,
+    /// By stack and state.
+    pub samples: Vec<GoroutineSample>,
+}
+
+/// Goroutines with one stack in one state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GoroutineSample {
+    /// Their addresses, leaf first: as in other samples the leaf's is exact.
+    pub addresses: Box<[u64]>,
+    /// `state`, `wait_reason` where they wait, `blocked` where they did not move, `stack` where it is not
+    /// whole.
+    pub labels: Labels,
+    /// How many.
+    pub count: i64,
+}
+
+impl ProcessGoroutines {
+    /// Those of a snapshot; with how long they are blocked, where that was measured.
+    pub fn of(snapshot: &Snapshot, blocked: Option<&Blocked>, owner: Arc<Owner>) -> Self {
+        type Key<'a> = (&'a [u64], StackEnd, State, bool);
+        let mut counts: BTreeMap<Key<'_>, i64> = BTreeMap::new();
+        for (index, goroutine) in snapshot.goroutines.iter().enumerate() {
+            let stayed = blocked.is_some_and(|blocked| blocked.has_stayed(index));
+            let key = (&*goroutine.stack.addresses, goroutine.stack.end, goroutine.state, stayed);
+            *counts.entry(key).or_default() += 1;
+        }
+        let span: Option<Arc<str>> = blocked.map(|blocked| {
+            let millis = std::time::Duration::from_millis(blocked.span.as_millis() as u64);
+            format!("at least {}", humantime::format_duration(millis)).into()
+        });
+        let samples = counts.into_iter().map(|((addresses, end, state, stayed), count)| {
+            let mut labels: Labels = vec![("state".into(), state.word().into())];
+            if matches!(state, State::Waiting(_) | State::Leaked(_)) {
+                labels.push(("wait_reason".into(), state.text(&snapshot.version).into()));
+            }
+            if let Some(span) = span.as_ref().filter(|_| stayed) {
+                labels.push(("blocked".into(), Arc::clone(span)));
+            }
+            if let Some(text) = stack_label(end) {
+                labels.push(("stack".into(), text.into()));
+            }
+            GoroutineSample { addresses: user(addresses, end), labels, count }
+        });
+        Self { owner, samples: samples.collect() }
     }
-    let span: Option<Arc<str>> = blocked.map(|blocked| {
-        let millis = std::time::Duration::from_millis(blocked.span.as_millis() as u64);
-        format!("at least {}", humantime::format_duration(millis)).into()
-    });
-    let samples = counts.into_iter().map(|((addresses, end, state, stayed), count)| {
-        let mut labels: Labels = vec![("state", state.word().into())];
-        if matches!(state, State::Waiting(_) | State::Leaked(_)) {
-            labels.push(("wait_reason", state.text(&snapshot.version).into()));
-        }
-        if let Some(span) = span.as_ref().filter(|_| stayed) {
-            labels.push(("blocked", Arc::clone(span)));
-        }
-        if let Some(text) = stack_label(end) {
-            labels.push(("stack", text.into()));
-        }
-        CutSample {
-            owner: Arc::clone(owner),
-            stack: Arc::new(Stack { user: user(addresses, end), kernel: Box::default() }),
+}
+
+/// The cut of the goroutines of some processes, seen between two moments.
+pub fn goroutine_cut(processes: &[ProcessGoroutines], from: Nanos, to: Nanos) -> Cut {
+    let samples = processes.iter().flat_map(|process| {
+        process.samples.iter().map(|sample| CutSample {
+            owner: Arc::clone(&process.owner),
+            stack: Arc::new(Stack { user: sample.addresses.clone(), kernel: Box::default() }),
             memory: Memory::default(),
-            labels,
-            values: pair([count, 0]),
-        }
+            labels: sample.labels.clone(),
+            values: pair([sample.count, 0]),
+        })
     });
-    let to = snapshot.taken.plus(snapshot.took);
-    let samples = samples.collect();
-    Cut { kind: ProfileKind::Goroutines, from: snapshot.taken, to, samples }
+    Cut { kind: ProfileKind::Goroutines, from, to, samples: samples.collect() }
 }
 
 const fn stack_label(end: StackEnd) -> Option<&'static str> {

@@ -38,7 +38,7 @@ mod tests;
 
 pub use allocations::{AllocationLedger, AllocationStats};
 pub use cut::{Cut, CutSample, Labels, MAX_VALUES, Owner, ProfileKind, Values, pair};
-pub use goroutines::goroutine_cut;
+pub use goroutines::{GoroutineSample, ProcessGoroutines, goroutine_cut};
 pub use resident::ResidentStats;
 pub use ring::{MAX_SPAN_SECONDS, Window};
 pub use sample::Fate;
