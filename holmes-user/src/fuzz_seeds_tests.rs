@@ -5,13 +5,15 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use crate::{binary, capture, cli, collect, kernel, process, profile, signals, symbolize, unwind};
+use crate::{
+    binary, capture, cli, collect, golang, kernel, process, profile, signals, symbolize, unwind,
+};
 
 /// A target's name, and its door.
 type Door = (&'static str, fn(&[u8]));
 
 /// All of them.
-const DOORS: [Door; 20] = [
+const DOORS: [Door; 21] = [
     ("btf", kernel::fuzzing::btf),
     ("cgroup_path", process::fuzzing::cgroup_path),
     ("compressed", symbolize::fuzzing::packed),
@@ -20,6 +22,7 @@ const DOORS: [Door; 20] = [
     ("eh_frame", unwind::fuzzing::eh_frame),
     ("elf", binary::fuzzing::elf),
     ("gopclntab", binary::fuzzing::gopclntab),
+    ("goroutines", golang::fuzzing::goroutines),
     ("kallsyms", symbolize::fuzzing::kernel_symbols),
     ("kernel_log", signals::fuzzing::kernel_log),
     ("maps", process::fuzzing::maps),

@@ -45,6 +45,10 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             log(settings.quiet, settings.probes.probe_log);
             pipeline::record(settings)?;
         }
+        Command::Goroutines(settings) => {
+            log(settings.quiet, false);
+            pipeline::goroutines(&settings)?;
+        }
         Command::Replay(settings) => {
             log(settings.quiet, false);
             pipeline::replay(settings)?;

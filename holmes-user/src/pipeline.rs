@@ -5,6 +5,7 @@
 //! - `desk`: the thread that names and files incidents;
 //! - `record`: one window, to a file;
 //! - `allocations`: what one process allocates, to a file;
+//! - `goroutines`: the goroutines of one process, to a file;
 //! - `replay`: a recording instead of a kernel;
 //! - `tap`: writes such a recording as the input goes by;
 //! - `copies`: writes the memory of sampled stacks, for those who check the unwinder;
@@ -16,6 +17,7 @@
 mod allocations;
 mod copies;
 mod desk;
+mod goroutines;
 mod live;
 mod locks;
 mod os_signals;
@@ -25,6 +27,7 @@ mod replay;
 mod tap;
 mod warnings;
 
+pub use goroutines::run as goroutines;
 pub use record::run as record;
 pub use recorder::run as recorder;
 pub use replay::run as replay;

@@ -123,6 +123,7 @@ impl RuleEdit {
                 Signal::Cpu => rules.cpu = None,
                 Signal::Memory => rules.memory = None,
                 Signal::Threads => rules.threads = None,
+                Signal::Goroutines => rules.goroutines = None,
                 Signal::Leak => rules.leak = None,
                 Signal::Psi => rules.psi = None,
             },
@@ -131,6 +132,7 @@ impl RuleEdit {
                     Signal::Cpu => (&mut rules.cpu, defaults.cpu),
                     Signal::Memory => (&mut rules.memory, defaults.memory),
                     Signal::Threads => (&mut rules.threads, defaults.threads),
+                    Signal::Goroutines => (&mut rules.goroutines, defaults.goroutines),
                     // Their rules have other parts, and changes of their own.
                     Signal::Leak | Signal::Psi => return,
                 };
@@ -343,6 +345,34 @@ pub enum RecordFormat {
     Pprof,
     /// Folded stacks: root first, count last.
     Folded,
+}
+
+/// Settings of `goroutines`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GoroutineSettings {
+    /// The process.
+    pub pid: u32,
+    /// Where to; `-` is standard output.
+    pub output: PathBuf,
+    /// In which format.
+    pub format: GoroutineFormat,
+    /// How long after the first look there is a second, if there is one.
+    pub twice: Option<Duration>,
+    /// Nothing but errors.
+    pub quiet: bool,
+}
+
+/// The formats of `goroutines`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GoroutineFormat {
+    /// For a person.
+    Text,
+    /// Go's own, by stack.
+    Debug1,
+    /// Go's own, one by one.
+    Debug2,
+    /// gzip-compressed pprof.
+    Pprof,
 }
 
 /// Settings of `replay`.

@@ -177,6 +177,7 @@ fn named(program: &Path, addresses: &[u64]) -> anyhow::Result<(Vec<String>, u64,
         owner: Arc::clone(&owner),
         stack: Arc::new(Stack { user: [address].into(), kernel: [].into() }),
         detail: Default::default(),
+        labels: Vec::new(),
         values: holmes_user::window::pair([1, 1]),
     });
     let samples = samples.collect();

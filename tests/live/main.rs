@@ -6,6 +6,8 @@
 mod allocations;
 mod bad_input;
 mod cases;
+#[cfg(target_arch = "x86_64")]
+mod goroutines;
 mod jit;
 mod languages;
 mod leak;

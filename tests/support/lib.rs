@@ -13,6 +13,7 @@ pub mod agreement;
 pub mod cgroup;
 pub mod command;
 pub mod confine;
+pub mod goroutines;
 pub mod http;
 #[cfg(target_arch = "x86_64")]
 pub mod images;

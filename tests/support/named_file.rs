@@ -112,6 +112,7 @@ impl NamedFile {
             owner: owner.clone(),
             stack: Arc::new(Stack { user: [BASE + offset].into(), kernel: [].into() }),
             detail: Default::default(),
+            labels: Vec::new(),
             values: holmes_user::window::pair([1, 1]),
         };
         let samples = offsets.iter().map(sample).collect();

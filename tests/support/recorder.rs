@@ -47,7 +47,7 @@ impl Setup {
     /// signal.
     pub fn only_rule(rule: &str) -> Self {
         let mut setup = Self::default();
-        for signal in ["cpu", "memory", "threads", "leak", "psi"] {
+        for signal in ["cpu", "memory", "threads", "goroutines", "leak", "psi"] {
             if !rule.starts_with(signal) {
                 setup = setup.args(["--rule".to_owned(), format!("{signal}=off")]);
             }

@@ -322,6 +322,26 @@ impl Workload {
         Ok(Self::new(program, "", ""))
     }
 
+    /// `tests/workloads/goroutines.go`, built by this version of Go (the installed one, if `None`) with
+    /// these arguments of `go build`; with C code where `c` says so.
+    ///
+    /// # Errors
+    /// That Go cannot be had, or refuses.
+    pub fn goroutines(version: Option<&str>, arguments: &[&str], c: bool) -> anyhow::Result<Self> {
+        let (own, with_c) = (source("goroutines.go"), source("goroutines_cgo.go"));
+        let kind: String = arguments.concat().replace(|it: char| !it.is_alphanumeric(), "");
+        let c_kind = if c { "-c" } else { "" };
+        let name = format!("goroutines-{}{kind}{c_kind}", version.unwrap_or("installed"));
+        let program = built(&name, &[&own, &with_c], |out| {
+            let mut go = Command::new("go");
+            go.args(["build", "-o"]).arg(out).args(arguments).arg(&own).args(c.then_some(&with_c));
+            go.env("GOFLAGS", "-mod=mod").env("CGO_ENABLED", if c { "1" } else { "0" });
+            go.env("GOTOOLCHAIN", version.unwrap_or("local"));
+            go
+        })?;
+        Ok(Self::new(program, "", ""))
+    }
+
     fn new(program: PathBuf, spins_in: &'static str, rests_in: &'static str) -> Self {
         Self { program, arguments: Vec::new(), spins_in, rests_in }
     }

@@ -20,5 +20,5 @@ pub use build_id::build_id;
 pub use bytes::{BinaryError, Bytes, u16_at, u32_at, u64_at};
 pub use elf::{Elf, Section, Segment};
 pub use gopclntab::{FrameCounts, FrameRow, FrameRule, GoFunction, GoLine, GoTable, Values};
-pub use symbols::{SymbolTableKind, functions};
+pub use symbols::{SymbolTableKind, functions, variables};
 pub use vdso::{VdsoError, vdso};

@@ -1,4 +1,4 @@
-//! Functions of a file that others can call, by name: from its symbol tables.
+//! Functions of a file that others can call, and its variables, by name: from its symbol tables.
 //!
 //! Format: System V gABI, chapter 4, "Symbol Table"; numbers from `elf.h`.
 //!
@@ -21,10 +21,11 @@ const PIECE: usize = 1 << 20;
 /// one; more are a file's mischief.
 const MAX_PLACES: usize = 64;
 
-/// Functions found under all names together: some have two versions.
+/// Symbols found under all names together: some functions have two versions.
 const MAX_FOUND: usize = 256;
 
 const SYMBOL: usize = 24;
+const STT_OBJECT: u8 = 1;
 const STT_FUNC: u8 = 2;
 const STB_GLOBAL: u8 = 1;
 const STB_WEAK: u8 = 2;
@@ -49,6 +50,28 @@ pub fn functions(
     kind: SymbolTableKind,
     names: &[&str],
 ) -> Result<Vec<(usize, u64)>, BinaryError> {
+    search(bytes, kind, names, callable)
+}
+
+/// Finds the variables with these names, the file's own alone too: for each the name's place in `names`,
+/// and its address, as linked. A file that was stripped has none.
+///
+/// # Errors
+/// As [`functions`].
+pub fn variables(bytes: Bytes<'_>, names: &[&str]) -> Result<Vec<(usize, u64)>, BinaryError> {
+    search(bytes, SymbolTableKind::Full, names, |_, symbol| {
+        let is_variable = symbol.get(4)? & 0xf == STT_OBJECT && u16_at(symbol, 6) != 0;
+        is_variable.then(|| u64_at(symbol, 8))
+    })
+}
+
+/// What `take` makes of the symbols with these names.
+fn search(
+    bytes: Bytes<'_>,
+    kind: SymbolTableKind,
+    names: &[&str],
+    take: impl Fn(&Elf, &[u8]) -> Option<u64>,
+) -> Result<Vec<(usize, u64)>, BinaryError> {
     let elf = Elf::read(bytes)?;
     let (symbols, strings, at_most) = match kind {
         SymbolTableKind::Dynamic => (".dynsym", ".dynstr", MAX_DYNAMIC_BYTES),
@@ -72,12 +95,12 @@ pub fn functions(
             let Some(&(_, name)) = places.iter().find(|&&(at, _)| at == u32_at(symbol, 0)) else {
                 continue;
             };
-            let Some(offset) = callable(&elf, symbol) else { continue };
+            let Some(place) = take(&elf, symbol) else { continue };
             if found.len() >= MAX_FOUND {
                 return Ok(found);
             }
-            if !found.contains(&(name, offset)) {
-                found.push((name, offset));
+            if !found.contains(&(name, place)) {
+                found.push((name, place));
             }
         }
     }

@@ -14,6 +14,7 @@ use crate::process::{Attributed, LockHolder};
 use crate::rules::RuleSet;
 use crate::settings::{Tunables, WindowSettings};
 use crate::signals::{KernelKill, MemoryReport, SignalFrame, Target, Warning};
+use crate::window::ProcessGoroutines;
 
 /// The settings that capture needs, and that SIGHUP reloads.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,6 +101,17 @@ impl MemoryLook {
     }
 }
 
+/// The goroutines of a target's Go processes, for an incident that is about them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GoroutineLook {
+    /// When it was over.
+    pub time: Nanos,
+    /// The target.
+    pub target: Target,
+    /// Those with the most goroutines first.
+    pub processes: Vec<ProcessGoroutines>,
+}
+
 /// What an incident needs to be looked at before it is cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LookWanted {
@@ -139,6 +151,8 @@ pub enum Input {
     },
     /// Somebody has looked at the memory of a target.
     Memory(MemoryLook),
+    /// Somebody has looked at the goroutines of a target.
+    Goroutines(GoroutineLook),
     /// The kernel killed a process because memory ran out.
     OomKill(OomKill),
     /// Somebody asks for an incident now.

@@ -5,6 +5,7 @@
 //!
 //! - `recorder`: [`FlightRecorder`], which takes every [`Input`] and returns incidents;
 //! - `pending`: a spike whose after-window is still open;
+//! - `looks`: what somebody has to look at for an incident;
 //! - `onset`: when a spike began;
 //! - `oom`: kills for memory;
 //! - `totals`: what it has counted;
@@ -18,6 +19,7 @@
 pub mod fuzzing;
 mod incident;
 mod input;
+mod looks;
 mod losses;
 mod names;
 mod onset;
@@ -31,7 +33,7 @@ mod totals;
 mod tests;
 
 pub use incident::{Incident, IncidentCut, Losses, Reason};
-pub use input::{CaptureSettings, Counters, Input, LookWanted, MemoryLook, Start};
+pub use input::{CaptureSettings, Counters, GoroutineLook, Input, LookWanted, MemoryLook, Start};
 pub use names::{Names, RecordedLine, RecordedName};
 pub use oom::{OomKill, OomVictim};
 pub use recorder::{FlightRecorder, MAX_PENDING, SETTLE};

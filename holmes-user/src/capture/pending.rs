@@ -3,14 +3,14 @@
 //! Must not: decide when that is (the recorder does).
 
 use super::incident::{Incident, IncidentCut, Reason};
-use super::input::LookWanted;
+use super::input::{GoroutineLook, LookWanted};
 use super::losses::{CounterHistory, losses};
 use super::onset::first_of_run;
 use super::oom::OomVictim;
 use crate::collect::Nanos;
 use crate::rules::FiredRule;
 use crate::signals::{MemoryReport, Signal, Target};
-use crate::window::{Owner, ProfileKind, Window};
+use crate::window::{Owner, ProfileKind, Window, goroutine_cut};
 
 /// A capture under way.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub(super) struct Pending {
     pub(super) victims: Vec<OomVictim>,
     /// Where the target's memory was, when somebody looked.
     pub(super) report: Option<MemoryReport>,
+    /// The target's goroutines at the trigger, when somebody looked.
+    pub(super) goroutines: Option<GoroutineLook>,
 }
 
 /// What a sample stands for.
@@ -48,14 +50,16 @@ const fn series_of(signal: Signal) -> (ProfileKind, usize) {
     match signal {
         Signal::Cpu => (ProfileKind::Cpu, 1),
         Signal::Memory | Signal::Leak | Signal::Psi => (ProfileKind::Memory, 1),
-        Signal::Threads => (ProfileKind::Threads, 0),
+        // Goroutines leave no trace in the window: what it has of a leak of them is their stacks.
+        Signal::Threads | Signal::Goroutines => (ProfileKind::Threads, 0),
     }
 }
 
 /// The profiles of a signal's incidents.
 const fn profiles_of(signal: Option<Signal>) -> &'static [ProfileKind] {
     match signal {
-        Some(Signal::Cpu) => &[ProfileKind::Cpu],
+        // Those of the goroutines come from a look at them.
+        Some(Signal::Cpu | Signal::Goroutines) => &[ProfileKind::Cpu],
         Some(Signal::Memory | Signal::Leak | Signal::Psi) => {
             &[ProfileKind::Cpu, ProfileKind::Memory, ProfileKind::Mmap]
         }
@@ -87,6 +91,11 @@ impl Pending {
         self.profiles().contains(&kind)
     }
 
+    /// Whether it is about goroutines, and nobody has looked at them yet.
+    pub(super) fn wants_goroutines(&self) -> bool {
+        self.signal == Some(Signal::Goroutines) && self.goroutines.is_none()
+    }
+
     /// Cuts the incident. What the window no longer reaches back to is not part of its span.
     pub(super) fn close(
         self,
@@ -105,6 +114,10 @@ impl Pending {
             let base = window.cut_base(kind, &wanted, start, onset, living_at);
             cuts.push(IncidentCut { stem: kind.stem().to_owned(), cut: whole });
             cuts.push(IncidentCut { stem: format!("{}.base", kind.stem()), cut: base });
+        }
+        if let Some(look) = &self.goroutines {
+            let cut = goroutine_cut(&look.processes, self.trigger, look.time);
+            cuts.push(IncidentCut { stem: ProfileKind::Goroutines.stem().to_owned(), cut });
         }
         let tally = window.tally(start, self.end);
         let counted = counters.grown_in(start, self.end);

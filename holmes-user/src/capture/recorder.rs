@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::incident::{Incident, Reason};
-use super::input::{CaptureSettings, Input, LookWanted, MemoryLook, Start};
+use super::input::{CaptureSettings, Input, Start};
 use super::losses::{CounterHistory, losses};
 use super::pending::{Pending, Periods, whole_second};
 use super::totals::{Refused, Totals};
@@ -42,7 +42,7 @@ pub struct FlightRecorder {
     started: Nanos,
     /// The wall clock at a moment of the monotonic one.
     clock: (Nanos, u64),
-    window: Window,
+    pub(super) window: Window,
     rules: RuleBook,
     /// The host's CPU use in the last frame, percent.
     host_cpu: f64,
@@ -89,6 +89,7 @@ impl FlightRecorder {
             Input::Counters(counters) => self.counters.read(counters),
             Input::Clock { monotonic, unix_ns } => self.clock = (monotonic, unix_ns),
             Input::Memory(look) => self.looked(look),
+            Input::Goroutines(look) => self.looked_at_goroutines(look),
             Input::OomKill(kill) => {
                 // As below.
                 let _ = self.killed(kill);
@@ -255,6 +256,7 @@ impl FlightRecorder {
             end: second_from(end),
             victims: Vec::new(),
             report: None,
+            goroutines: None,
         }
     }
 
@@ -289,30 +291,6 @@ impl FlightRecorder {
         self.window.advance(now);
         self.counters.expire(self.window.reach());
         incidents
-    }
-
-    /// What is to be looked at before [`Self::tick`] cuts what is due now.
-    pub fn looks_due(&self, now: Nanos) -> Vec<LookWanted> {
-        let due = self.pending.iter().filter(|pending| deadline(pending) <= now);
-        due.map(Pending::look_wanted).filter(LookWanted::is_any).collect()
-    }
-
-    fn looked(&mut self, look: MemoryLook) {
-        let MemoryLook { time: _, target, gone, resident, report, holders, kills } = look;
-        holders.iter().for_each(|holder| self.window.lock_held(holder));
-        for (tgid, addresses) in &gone {
-            self.window.pages_gone(*tgid, addresses);
-        }
-        self.told_of(&kills);
-        resident.iter().for_each(|(tgid, bytes)| self.window.resident(*tgid, *bytes));
-        if report.is_none() {
-            return;
-        }
-        // Of a kill, what was seen right after it counts; of the others, the last look.
-        let same = self.pending.iter_mut().filter(|it| it.target == target);
-        for pending in same.filter(|it| it.reason != Reason::Oom) {
-            pending.report.clone_from(&report);
-        }
     }
 
     /// How long before a kill memory is taken to have been as usual, where nothing else is known.
@@ -380,7 +358,7 @@ fn room_for(pending: &Pending) -> usize {
 }
 
 /// When a capture is cut.
-fn deadline(pending: &Pending) -> Nanos {
+pub(super) fn deadline(pending: &Pending) -> Nanos {
     pending.end.plus(SETTLE)
 }
 

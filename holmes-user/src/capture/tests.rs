@@ -28,6 +28,7 @@ fn settings() -> CaptureSettings {
             cpu: Some(rule),
             memory: Some(rule),
             threads: Some(Rule { min: 20.0, abs: 1000.0, ..rule }),
+            goroutines: None,
             leak: None,
             psi: None,
             cpu_max: 0.0,

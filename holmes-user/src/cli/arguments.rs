@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use super::goroutines::{self, GoroutineArguments};
 use super::layer::Layer;
 use super::record_arguments::RecordArguments;
 use super::rule_text;
@@ -39,7 +40,7 @@ Configuration file (TOML, --config; SIGHUP reads it again; the command line wins
   retention = { max_bytes = \"2GiB\", max_age = \"14d\" }
   cpu_max = 0                      # percent, 0 is off
   max_incidents_per_hour = 30
-  [rules.cpu]                      # also memory and threads
+  [rules.cpu]                      # also memory, threads, goroutines
   min = 10
   diff = 25
   abs = 80
@@ -85,6 +86,9 @@ pub(super) enum SubArguments {
     /// Record one window of CPU samples, or of allocations, to a file
     #[command(after_help = RECORD_EXAMPLES)]
     Record(RecordArguments),
+    /// Show the goroutines of a running Go process, without stopping it
+    #[command(after_help = goroutines::EXAMPLES)]
+    Goroutines(GoroutineArguments),
     /// Run a recording (--record-input) through the rules again; needs no root
     Replay(ReplayArguments),
     /// Say what this kernel and these capabilities allow, and what to change
@@ -139,11 +143,11 @@ pub(super) struct RecorderArguments {
     pub config: Option<PathBuf>,
     /// SIGNAL=min:10,diff:25,abs:80,max:0,cooldown:1m, or SIGNAL=off (repeatable)
     ///
-    /// SIGNAL is cpu or memory (percent of the target's limit) or threads (a number). A value at
-    /// or above `max` never fires; one above `abs` does, and one above `min` that is `diff`
+    /// SIGNAL is cpu or memory (percent of the target's limit), or threads or goroutines (numbers). A
+    /// value at or above `max` never fires; one above `abs` does, and one above `min` that is `diff`
     /// percent above the average of the previous ten. 0 switches diff, abs or max off; parts that
     /// are not named keep their value. Defaults: cpu and memory min:10,diff:25,abs:80,cooldown:1m;
-    /// threads min:200,diff:25,abs:10000,cooldown:10m.
+    /// threads min:200,diff:25,abs:10000,cooldown:10m; goroutines min:3000,diff:20,abs:200000,cooldown:10m.
     ///
     /// leak=rate:1MiB/m,for:10m,within:6h,cooldown:1h (the default) fires when memory that the
     /// kernel cannot take back grows faster than `rate` all through `for`, and would reach the

@@ -5,6 +5,7 @@
 //! - `values`, `rule_text`: the text of single values and of rules, shared by flags and file;
 //! - `file`: the text of the configuration file; `config`: that file on disk, and its reload;
 //! - `layer`: what one source says; the command line over the file over the defaults;
+//! - `goroutines`: the flags of that command;
 //! - `output`: where `record` writes, and in which format;
 //! - [`check`]: prints what the kernel allows.
 //!
@@ -16,6 +17,7 @@ mod file;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod goroutines;
 mod layer;
 mod output;
 mod record_arguments;
@@ -45,8 +47,8 @@ pub use self::output::{OutputError, Surroundings};
 use self::record_arguments::RecordArguments;
 use crate::kernel::OptionalProbe;
 use crate::settings::{
-    NameSettings, ProbeSettings, RecordEvent, RecordSettings, RecorderSettings, Reload,
-    ReplaySettings, Watch,
+    GoroutineSettings, NameSettings, ProbeSettings, RecordEvent, RecordSettings, RecorderSettings,
+    Reload, ReplaySettings, Watch,
 };
 
 /// What the user wants.
@@ -56,6 +58,8 @@ pub enum Command {
     Run(Box<RecorderSettings>),
     /// One window to a file.
     Record(RecordSettings),
+    /// The goroutines of a process.
+    Goroutines(GoroutineSettings),
     /// A recording through the rules.
     Replay(ReplaySettings),
     /// What the host allows.
@@ -161,6 +165,9 @@ pub fn parse_from(
     Ok(match arguments.command {
         None => Command::Run(Box::new(recorder(&arguments.recorder)?)),
         Some(SubArguments::Record(arguments)) => Command::Record(record(&arguments, surroundings)?),
+        Some(SubArguments::Goroutines(arguments)) => {
+            Command::Goroutines(goroutines::settings(&arguments, surroundings)?)
+        }
         Some(SubArguments::Replay(arguments)) => Command::Replay(ReplaySettings {
             input: arguments.file,
             dump_dir: arguments.dump_dir,

@@ -32,6 +32,12 @@ pub enum OutputError {
          redirect it, or name a file with -o"
     )]
     Terminal,
+    /// The same of goroutines.
+    #[error(
+        "a pprof profile is binary and standard output is a terminal: say --format text, or \
+         redirect it, or name a file with -o"
+    )]
+    GoroutineTerminal,
 }
 
 /// What the program stands in when it starts: the inputs that are not text.

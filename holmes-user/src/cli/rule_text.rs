@@ -44,7 +44,9 @@ pub(super) fn parse(text: &str) -> Result<RuleEdit, String> {
         return Ok(RuleEdit { signal, change: RuleChange::Off });
     }
     let change = match signal {
-        Signal::Cpu | Signal::Memory | Signal::Threads => value_change(name, numbers),
+        Signal::Cpu | Signal::Memory | Signal::Threads | Signal::Goroutines => {
+            value_change(name, numbers)
+        }
         Signal::Leak => leak_change(name, numbers),
         Signal::Psi => psi_change(name, numbers),
     };
@@ -173,7 +175,7 @@ mod tests {
             ("cpu", "has no `=`: write SIGNAL=min:10,diff:25,abs:80,cooldown:1m, or SIGNAL=off"),
             (
                 "cpi=off",
-                "`cpi` is no signal; known: cpu, memory, threads, leak, psi; did you mean `cpu`?",
+                "`cpi` is no signal; known: cpu, memory, threads, goroutines, leak, psi; did you mean `cpu`?",
             ),
             (
                 "cpu=",

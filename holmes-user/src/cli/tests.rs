@@ -108,7 +108,7 @@ fn bad_values_are_usage_errors_that_name_flag_value_and_range() {
         ("--ring-bytes 4095", ["'4095'", "--ring-bytes", "4.0 KiB to 1.0 GiB"]),
         ("--window-bytes 1MB", ["'1MB'", "--window-bytes", "1.0 MiB to 64.0 GiB"]),
         ("--rule cpu=min:ten", ["--rule", "`min:ten` is no number", "from 0 to"]),
-        ("--rule goroutines=off", ["--rule", "`goroutines` is no signal", "cpu, memory, threads"]),
+        ("--rule goroutine=off", ["--rule", "`goroutine` is no signal", "cpu, memory, threads"]),
         ("--listen here", ["'here'", "--listen", "127.0.0.1:8731"]),
         ("--cpu-max NaN", ["'NaN'", "--cpu-max", "from 0 to 100"]),
         ("--pid 0", ["'0'", "--pid", "from 1 to"]),

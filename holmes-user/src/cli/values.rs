@@ -38,6 +38,9 @@ pub(super) const COOLDOWN: Durations =
 pub(super) const RETENTION_AGE: Durations =
     Durations::new(Duration::from_secs(1), Duration::from_secs(3650 * 24 * 3600));
 
+/// How long `goroutines` waits for its second look.
+pub(super) const TWICE: Durations = Durations::new(Duration::from_millis(1), DAY);
+
 /// How long `record` runs. Its samples are held in memory, so a day is generous.
 pub(super) const RECORD_DURATION: Durations = Durations::new(Duration::from_millis(100), DAY);
 

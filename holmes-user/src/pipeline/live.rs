@@ -195,21 +195,23 @@ impl Live {
         totals.map(|(id, totals)| (attributor.cgroup(CgroupId(id), now), totals.samples)).collect()
     }
 
-    /// The totals of each cgroup since the probes began, whether the user named it, and its memory
-    /// in bytes out of `memory`.
+    /// The totals of each cgroup since the probes began, whether the user named it, its memory in bytes
+    /// out of `memory`, and its own processes' goroutines out of `goroutines`.
     pub(super) fn cgroup_totals(
         &mut self,
         now: Nanos,
         memory: &BTreeMap<&str, u64>,
-    ) -> Vec<(Arc<Cgroup>, CgroupTotals, bool, u64)> {
+        goroutines: &BTreeMap<&str, u64>,
+    ) -> Vec<(Arc<Cgroup>, CgroupTotals, bool, [u64; 2])> {
         let Self { probes, attributor, watched, .. } = self;
         let totals = probes.cgroup_totals().into_iter();
         totals
             .map(|(id, totals)| {
                 let cgroup = attributor.cgroup(CgroupId(id), now);
                 let named = watched.names(&cgroup);
-                let memory = memory.get(cgroup.path.as_str()).copied().unwrap_or(0);
-                (cgroup, totals, named, memory)
+                let of = |counts: &BTreeMap<&str, u64>| counts.get(cgroup.path.as_str()).copied();
+                let gauges = [memory, goroutines].map(|counts| of(counts).unwrap_or(0));
+                (cgroup, totals, named, gauges)
             })
             .collect()
     }

@@ -74,6 +74,7 @@ async fn record(settings: &RecordSettings) -> anyhow::Result<()> {
                 cpu: None,
                 memory: None,
                 threads: None,
+                goroutines: None,
                 leak: None,
                 psi: None,
                 ..RuleSet::default()

@@ -29,6 +29,7 @@ use crate::signals::{KernelLog, Raised, SampledCpu, SignalReader, Target};
 use crate::store::{IncidentStore, ProbeOff};
 use crate::symbolize::NameStats;
 
+mod goroutines;
 mod memory;
 mod reload;
 mod show;
@@ -294,6 +295,7 @@ impl Recorder {
         self.look_near_limit(&frame);
         self.look_at_due(frame.time);
         self.feed(Input::Signals(frame));
+        self.look_at_goroutines();
         let psi = self.settings.tunables.rules.psi.as_ref();
         let kills = !self.live.probes.is_on(OptionalProbe::Oom);
         self.warnings.follow(psi, kills, self.reader.warning_places());

@@ -106,6 +106,18 @@ impl About {
         comments.extend(notes);
         Self { start_unix_ns, sample_period_ns: 0, memory_interval: interval, comments }
     }
+
+    /// Of the goroutines of a process. `notes` say how far they can be trusted.
+    pub fn goroutines(
+        start_unix_ns: u64,
+        target: &str,
+        notes: impl IntoIterator<Item = String>,
+    ) -> Self {
+        let mut comments =
+            vec![format!("holmes-ebpf {}", env!("CARGO_PKG_VERSION")), format!("target: {target}")];
+        comments.extend(notes);
+        Self { start_unix_ns, sample_period_ns: 0, memory_interval: 0, comments }
+    }
 }
 
 /// How far a profile of waits can be trusted.

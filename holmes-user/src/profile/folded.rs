@@ -40,9 +40,11 @@ fn shown(kind: ProfileKind, values: &Values) -> i64 {
     match kind {
         ProfileKind::Allocations => values[3],
         ProfileKind::Blocked => values[1],
-        ProfileKind::Cpu | ProfileKind::Mmap | ProfileKind::Threads | ProfileKind::Memory => {
-            values[0]
-        }
+        ProfileKind::Cpu
+        | ProfileKind::Mmap
+        | ProfileKind::Threads
+        | ProfileKind::Memory
+        | ProfileKind::Goroutines => values[0],
     }
 }
 

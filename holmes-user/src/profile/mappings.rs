@@ -251,6 +251,7 @@ mod tests {
             owner: Arc::new(owner),
             stack: Arc::new(stack),
             detail: Detail::None,
+            labels: Vec::new(),
             values: pair([1, 1]),
         }
     }

@@ -106,7 +106,7 @@ fn value(kind: ProfileKind, sample: &CutSample) -> i64 {
         ProfileKind::Cpu | ProfileKind::Mmap | ProfileKind::Memory | ProfileKind::Blocked => {
             sample.values[1]
         }
-        ProfileKind::Threads => sample.values[0],
+        ProfileKind::Threads | ProfileKind::Goroutines => sample.values[0],
         ProfileKind::Allocations => sample.values[3],
     }
 }

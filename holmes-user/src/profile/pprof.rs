@@ -67,17 +67,19 @@ const fn default_type(kind: ProfileKind) -> &'static str {
         ProfileKind::Threads => "created",
         ProfileKind::Blocked => "delay",
         ProfileKind::Memory | ProfileKind::Allocations => "inuse_space",
+        ProfileKind::Goroutines => "goroutine",
     }
 }
 
-/// What stands between two samples: time for CPU, bytes for memory and allocations; of calls and
-/// threads, each one is recorded.
+/// What stands between two samples: time for CPU, bytes for memory and allocations; of calls, threads
+/// and goroutines, each one is recorded.
 fn period(kind: ProfileKind, about: &About) -> ((&'static str, &'static str), i64) {
     match kind {
         ProfileKind::Cpu => (kind.sample_types()[1], signed(about.sample_period_ns.max(1))),
-        ProfileKind::Mmap | ProfileKind::Threads | ProfileKind::Blocked => {
-            (kind.sample_types()[0], 1)
-        }
+        ProfileKind::Mmap
+        | ProfileKind::Threads
+        | ProfileKind::Blocked
+        | ProfileKind::Goroutines => (kind.sample_types()[0], 1),
         ProfileKind::Memory | ProfileKind::Allocations => {
             (("space", "bytes"), signed(about.memory_interval.max(1)))
         }
@@ -153,6 +155,10 @@ impl Encoder<'_> {
                 let (key, str) = (self.strings.id(key), self.strings.id(&text));
                 labels.push(Label { key, str, ..Default::default() });
             }
+        }
+        for (key, text) in &sample.labels {
+            let (key, str) = (self.strings.id(key), self.strings.id(text));
+            labels.push(Label { key, str, ..Default::default() });
         }
         labels
     }

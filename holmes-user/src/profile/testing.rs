@@ -85,6 +85,7 @@ pub(super) fn made() -> Made {
         owner: owner.clone(),
         stack: stack.clone(),
         detail: Detail::None,
+        labels: Vec::new(),
         values: pair(values),
     };
     let samples = vec![
@@ -141,6 +142,7 @@ pub(super) fn cut_strategy() -> impl Strategy<Value = Made> {
                     owner: owners[who].clone(),
                     stack: Arc::new(Stack { user: user.into(), kernel: kernel.into() }),
                     detail: Detail::None,
+                    labels: Vec::new(),
                     values: pair([count, value]),
                 })
                 .collect();

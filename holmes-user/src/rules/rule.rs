@@ -61,6 +61,9 @@ pub struct RuleSet {
     pub memory: Option<Rule>,
     /// Threads, count.
     pub threads: Option<Rule>,
+    /// Goroutines, count. Recordings of earlier versions have none.
+    #[serde(default)]
+    pub goroutines: Option<Rule>,
     /// Growth of memory. Recordings of earlier versions have none.
     #[serde(default)]
     pub leak: Option<LeakRule>,
@@ -84,6 +87,13 @@ impl Default for RuleSet {
                 min: 200.0,
                 diff: 25.0,
                 abs: 10_000.0,
+                max: 0.0,
+                cooldown: minutes(10),
+            }),
+            goroutines: Some(Rule {
+                min: 3000.0,
+                diff: 20.0,
+                abs: 200_000.0,
                 max: 0.0,
                 cooldown: minutes(10),
             }),
@@ -114,6 +124,7 @@ impl RuleSet {
             Signal::Cpu => self.cpu.as_ref(),
             Signal::Memory => self.memory.as_ref(),
             Signal::Threads => self.threads.as_ref(),
+            Signal::Goroutines => self.goroutines.as_ref(),
             Signal::Leak | Signal::Psi => None,
         }
     }

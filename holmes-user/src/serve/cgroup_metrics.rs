@@ -6,7 +6,7 @@ use prometheus::{GaugeVec, IntCounterVec, Opts, Registry};
 
 use super::families::raise;
 use super::snapshot::CgroupSnapshot;
-use super::top_cgroups::{TOTALS, TopCgroups, Totals};
+use super::top_cgroups::{Gauges, TOTALS, TopCgroups, Totals};
 
 /// The label value of all cgroups without series of their own. No path is like it: they begin
 /// with `/`, and cut ones with `...`.
@@ -28,6 +28,7 @@ const COUNTERS: [(&str, &str); TOTALS] = [
 pub(super) struct CgroupMetrics {
     counters: Vec<IntCounterVec>,
     resident: GaugeVec,
+    goroutines: GaugeVec,
     top: TopCgroups,
 }
 
@@ -44,8 +45,13 @@ impl CgroupMetrics {
             &["cgroup"],
         )?;
         registry.register(Box::new(resident.clone()))?;
-        let metrics = Self { counters, resident, top: TopCgroups::default() };
-        metrics.show(OTHER, [0; TOTALS], 0);
+        let goroutines = GaugeVec::new(
+            Opts::new("holmes_cgroup_goroutines", "Goroutines of the cgroup's own processes."),
+            &["cgroup"],
+        )?;
+        registry.register(Box::new(goroutines.clone()))?;
+        let metrics = Self { counters, resident, goroutines, top: TopCgroups::default() };
+        metrics.show(OTHER, [0; TOTALS], Gauges::default());
         Ok(metrics)
     }
 
@@ -57,18 +63,20 @@ impl CgroupMetrics {
             }
             // As above.
             let _ = self.resident.remove_label_values(&[&label]);
+            let _ = self.goroutines.remove_label_values(&[&label]);
         }
-        for (label, totals, resident) in self.top.named() {
-            self.show(label, totals, resident);
+        for (label, totals, gauges) in self.top.named() {
+            self.show(label, totals, gauges);
         }
-        let (totals, resident) = self.top.other();
-        self.show(OTHER, totals, resident);
+        let (totals, gauges) = self.top.other();
+        self.show(OTHER, totals, gauges);
     }
 
-    fn show(&self, label: &str, totals: Totals, resident: u64) {
+    fn show(&self, label: &str, totals: Totals, [resident, goroutines]: Gauges) {
         for (family, total) in self.counters.iter().zip(totals) {
             raise(&family.with_label_values(&[label]), total);
         }
         self.resident.with_label_values(&[label]).set(resident as f64);
+        self.goroutines.with_label_values(&[label]).set(goroutines as f64);
     }
 }

@@ -51,7 +51,7 @@ pub struct Gathered<'a> {
     /// Bytes that the recording could not take.
     pub unrecorded_inputs: u64,
     /// The cgroups with what was counted of them, whether the user named them, and their memory.
-    pub cgroups: &'a [(Arc<Cgroup>, CgroupTotals, bool, u64)],
+    pub cgroups: &'a [(Arc<Cgroup>, CgroupTotals, bool, [u64; 2])],
     /// Cgroups and processes whose signals are read.
     pub tracked: u64,
 }
@@ -122,12 +122,15 @@ impl Gathered<'_> {
             cgroups: self
                 .cgroups
                 .iter()
-                .map(|(cgroup, totals, named_by_user, resident_bytes)| CgroupSnapshot {
-                    id: cgroup.id.0,
-                    path: cgroup.path.clone(),
-                    named_by_user: *named_by_user,
-                    activity: totals.into(),
-                    resident_bytes: *resident_bytes,
+                .map(|(cgroup, totals, named_by_user, [resident_bytes, goroutines])| {
+                    CgroupSnapshot {
+                        id: cgroup.id.0,
+                        path: cgroup.path.clone(),
+                        named_by_user: *named_by_user,
+                        activity: totals.into(),
+                        resident_bytes: *resident_bytes,
+                        goroutines: *goroutines,
+                    }
                 })
                 .collect(),
         }

@@ -110,6 +110,8 @@ pub struct CgroupSnapshot {
     pub activity: CgroupActivity,
     /// Its resident memory in bytes.
     pub resident_bytes: u64,
+    /// Goroutines of its own processes.
+    pub goroutines: u64,
 }
 
 /// Totals of a cgroup since the probes began.

@@ -39,6 +39,9 @@ pub(super) const TOTALS: usize = 7;
 /// The totals of a [`CgroupActivity`], in the order of its fields.
 pub(super) type Totals = [u64; TOTALS];
 
+/// What a cgroup has at the time: resident bytes, goroutines.
+pub(super) type Gauges = [u64; 2];
+
 impl CgroupActivity {
     /// The totals in the order of the fields.
     pub(super) const fn totals(&self) -> Totals {
@@ -72,7 +75,7 @@ struct Entry {
     /// The part of `last` that is counted in `other`.
     in_other: Totals,
     score: f64,
-    resident_bytes: u64,
+    gauges: Gauges,
     /// The update that saw it last.
     seen: u64,
 }
@@ -88,7 +91,7 @@ impl Entry {
         (
             Reverse(self.named_by_user),
             Reverse(self.score.to_bits()),
-            Reverse(self.resident_bytes),
+            Reverse(self.gauges[0]),
             &self.label,
         )
     }
@@ -119,18 +122,21 @@ impl TopCgroups {
         gone
     }
 
-    /// The named cgroups: label, totals, resident bytes.
-    pub(super) fn named(&self) -> impl Iterator<Item = (&str, Totals, u64)> {
+    /// The named cgroups: label, totals, gauges.
+    pub(super) fn named(&self) -> impl Iterator<Item = (&str, Totals, Gauges)> {
         self.entries
             .values()
             .filter(|entry| entry.named)
-            .map(|entry| (entry.label.as_str(), entry.own(), entry.resident_bytes))
+            .map(|entry| (entry.label.as_str(), entry.own(), entry.gauges))
     }
 
-    /// All others together: totals, resident bytes.
-    pub(super) fn other(&self) -> (Totals, u64) {
+    /// All others together: totals, gauges.
+    pub(super) fn other(&self) -> (Totals, Gauges) {
         let unnamed = self.entries.values().filter(|entry| !entry.named);
-        (self.other, unnamed.fold(0, |sum, entry| sum.saturating_add(entry.resident_bytes)))
+        let gauges = unnamed.fold(Gauges::default(), |sum, entry| {
+            std::array::from_fn(|at| sum[at].saturating_add(entry.gauges[at]))
+        });
+        (self.other, gauges)
     }
 
     fn see(&mut self, cgroup: &CgroupSnapshot, gone: &mut Vec<String>) {
@@ -149,14 +155,14 @@ impl TopCgroups {
             last: CgroupActivity::default(),
             in_other: [0; TOTALS],
             score: 0.0,
-            resident_bytes: 0,
+            gauges: Gauges::default(),
             seen: 0,
         });
         let events = cgroup.activity.events().saturating_sub(entry.last.events());
         entry.score = entry.score * DECAY + events as f64;
         entry.last = cgroup.activity;
         entry.named_by_user = cgroup.named_by_user;
-        entry.resident_bytes = cgroup.resident_bytes;
+        entry.gauges = [cgroup.resident_bytes, cgroup.goroutines];
         entry.seen = self.updates;
     }
 

@@ -7,6 +7,7 @@ mod cgroup_memory;
 mod cgroup_usage;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod goroutines;
 mod host_usage;
 mod kernel_log;
 mod limits;

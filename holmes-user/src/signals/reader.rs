@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::goroutines::Goroutines;
 use super::host_usage::{HostCpu, HostUsage};
 use super::sources::Sources;
 use super::usage::{Clock, Usage};
@@ -28,7 +29,7 @@ struct Tracked {
     last: Option<(Nanos, Usage)>,
 }
 
-/// Reads CPU, memory and threads of the watched targets.
+/// Reads CPU, memory, threads and goroutines of the watched targets.
 #[derive(Debug)]
 pub struct SignalReader {
     sources: Sources,
@@ -37,6 +38,7 @@ pub struct SignalReader {
     /// In the order of the readings.
     targets: BTreeMap<Target, Tracked>,
     host: Option<HostCpu>,
+    goroutines: Goroutines,
     left_out: usize,
     absent: usize,
 }
@@ -75,7 +77,8 @@ impl SignalReader {
         while all.len() > MAX_TRACKED {
             all.pop_last();
         }
-        Self { sources, hierarchy, targets: all, host: None, left_out, absent: 0 }
+        let goroutines = Goroutines::new(&sources);
+        Self { sources, hierarchy, targets: all, host: None, goroutines, left_out, absent: 0 }
     }
 
     /// Where the whole host is watched: the cgroups that exist and have processes. Those that were
@@ -132,6 +135,17 @@ impl SignalReader {
         })
     }
 
+    /// The Go processes of a target when they were last read, each with the path of its cgroup; those
+    /// with the most goroutines first.
+    pub fn go_processes(&self, target: &Target) -> Vec<(u32, String)> {
+        self.goroutines.processes(target)
+    }
+
+    /// Goroutines when they were last read, by the path of the processes' own cgroup.
+    pub fn goroutines(&self) -> BTreeMap<&str, u64> {
+        self.goroutines.by_cgroup()
+    }
+
     /// Where the kernel's early warnings about the targets are: of the host, and of cgroups v2 that
     /// the user named or that have a limit. Those of v1, and single processes, have none.
     pub fn warning_places(&self) -> impl Iterator<Item = WarningPlace> {
@@ -176,6 +190,7 @@ impl SignalReader {
             self.host.zip(host.cpu).and_then(|(before, after)| percent_busy(before, after));
         self.host = host.cpu.or(self.host);
         self.absent = 0;
+        self.goroutines.read(&self.sources, self.hierarchy, self.targets.keys());
         let mut readings = Vec::with_capacity(Signal::VALUES.len() * self.targets.len());
         let mut uses = Vec::with_capacity(self.targets.len());
         for (target, tracked) in &mut self.targets {
@@ -187,7 +202,9 @@ impl SignalReader {
                         bytes,
                         limit: None,
                     }));
-                    add(&mut readings, target, [host_cpu, memory, host.threads.map(as_value)]);
+                    let threads = host.threads.map(as_value);
+                    let goroutines = self.goroutines.of(target);
+                    add(&mut readings, target, [host_cpu, memory, threads, goroutines]);
                     continue;
                 }
                 Target::Cgroup { path, .. } => self.hierarchy.and_then(|hierarchy| {
@@ -211,7 +228,8 @@ impl SignalReader {
                 .and_then(|(used, then)| percent_of_limit(used, now.since(then), &usage, &host));
             let in_use = usage.memory.map(|memory| memory.in_use);
             let memory = percent(in_use, lower(usage.memory_limit, host.memory_total));
-            add(&mut readings, target, [cpu, memory, usage.threads.map(as_value)]);
+            let (threads, goroutines) = (usage.threads.map(as_value), self.goroutines.of(target));
+            add(&mut readings, target, [cpu, memory, threads, goroutines]);
             uses.extend(usage.memory.map(|memory| {
                 MemoryUse {
                     target: target.clone(),

@@ -63,6 +63,8 @@ pub enum Signal {
     Memory,
     /// Number of tasks.
     Threads,
+    /// Number of goroutines of its Go processes.
+    Goroutines,
     /// Growth of memory over minutes, bytes per second: [`MemoryUse`], of which the rules make it.
     Leak,
     /// Early warnings of the kernel that memory runs short: events, no values.
@@ -71,10 +73,11 @@ pub enum Signal {
 
 impl Signal {
     /// Every signal.
-    pub const ALL: [Self; 5] = [Self::Cpu, Self::Memory, Self::Threads, Self::Leak, Self::Psi];
+    pub const ALL: [Self; 6] =
+        [Self::Cpu, Self::Memory, Self::Threads, Self::Goroutines, Self::Leak, Self::Psi];
 
     /// Those that are read as values, in the order of the readings.
-    pub const VALUES: [Self; 3] = [Self::Cpu, Self::Memory, Self::Threads];
+    pub const VALUES: [Self; 4] = [Self::Cpu, Self::Memory, Self::Threads, Self::Goroutines];
 
     /// The name in rules, folders, metrics and logs.
     pub const fn name(self) -> &'static str {
@@ -82,6 +85,7 @@ impl Signal {
             Self::Cpu => "cpu",
             Self::Memory => "memory",
             Self::Threads => "threads",
+            Self::Goroutines => "goroutines",
             Self::Leak => "leak",
             Self::Psi => "psi",
         }

@@ -96,6 +96,7 @@ fn movers(incident: &Incident, symbols: &SymbolTable) -> Vec<Mover> {
         None if incident.reason == Reason::Oom => ProfileKind::Memory,
         Some(Signal::Memory | Signal::Leak | Signal::Psi) => ProfileKind::Memory,
         Some(Signal::Threads) => ProfileKind::Threads,
+        Some(Signal::Goroutines) => ProfileKind::Goroutines,
         Some(Signal::Cpu) | None => ProfileKind::Cpu,
     };
     let cut = |stem: String| incident.cuts.iter().find(|cut| cut.stem == stem).map(|cut| &cut.cut);

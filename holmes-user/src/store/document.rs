@@ -248,7 +248,7 @@ impl IncidentDocument {
 const fn unit(signal: Signal) -> &'static str {
     match signal {
         Signal::Cpu | Signal::Memory => "percent",
-        Signal::Threads | Signal::Psi => "count",
+        Signal::Threads | Signal::Goroutines | Signal::Psi => "count",
         Signal::Leak => "bytes/second",
     }
 }

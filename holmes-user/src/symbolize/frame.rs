@@ -98,6 +98,7 @@ mod tests {
                 kernel: [0xffff_0010, 0xffff_0020].into(),
             }),
             detail: Detail::None,
+            labels: Vec::new(),
             values: pair([1, 1]),
         };
         let places: Vec<Place> = frames(&sample).map(|frame| frame.place).collect();

@@ -167,6 +167,7 @@ impl AllocationLedger {
                 owner: Arc::clone(&site.owner),
                 stack: Arc::clone(&site.stack),
                 detail: Detail::None,
+                labels: Vec::new(),
                 values: [objects, bytes, live, live_bytes],
             }
         };

@@ -1,5 +1,6 @@
 //! A piece cut out of the window: the samples of one kind, target and span of time, not yet named.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,8 @@ pub enum ProfileKind {
     Blocked,
     /// Values: allocations and their bytes, made in the span and in use at its end.
     Allocations,
+    /// Values: goroutines (count).
+    Goroutines,
 }
 
 impl ProfileKind {
@@ -51,6 +54,7 @@ impl ProfileKind {
             Self::Memory => "memory",
             Self::Blocked => "blocked",
             Self::Allocations => "allocations",
+            Self::Goroutines => "goroutines",
         }
     }
 
@@ -61,6 +65,7 @@ impl ProfileKind {
             Self::Mmap => &[("calls", "count"), ("mapped", "bytes")],
             Self::Threads => &[("created", "count"), ("alive", "count")],
             Self::Blocked => &[("blockings", "count"), ("delay", "nanoseconds")],
+            Self::Goroutines => &[("goroutine", "count")],
             Self::Memory | Self::Allocations => &[
                 ("alloc_objects", "count"),
                 ("alloc_space", "bytes"),
@@ -77,7 +82,7 @@ impl ProfileKind {
 }
 
 /// Whose stack it is: what becomes a sample's labels.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Owner {
     /// Process id, in the initial pid namespace.
     pub tgid: u32,
@@ -110,6 +115,9 @@ pub enum Detail {
     },
 }
 
+/// What is known of a sample beside whose it is: names, and text that a target may have chosen.
+pub type Labels = Vec<(Cow<'static, str>, Arc<str>)>;
+
 /// All observations of one owner with one stack.
 #[derive(Clone, Debug)]
 pub struct CutSample {
@@ -119,6 +127,8 @@ pub struct CutSample {
     pub stack: Arc<Stack>,
     /// What else tells it from others of the same owner and stack.
     pub detail: Detail,
+    /// What else is known of it, by name: of goroutines their state.
+    pub labels: Labels,
     /// Its values.
     pub values: Values,
 }

@@ -115,6 +115,7 @@ impl Window {
                 owner: owner.share(),
                 stack: stack.share(),
                 detail,
+                labels: Vec::new(),
                 values,
             })
             .collect();

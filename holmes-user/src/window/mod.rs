@@ -14,12 +14,14 @@
 //! - `sample`: what an observation counts for in which profile;
 //! - `cut`: a piece of the window, on its way to becoming a profile;
 //! - `cutting`: how it is taken out;
+//! - `goroutines`: a snapshot of goroutines as such a piece;
 //! - `allocations`: [`AllocationLedger`], sampled allocations in place of a window.
 
 mod allocations;
 mod bucket;
 mod cut;
 mod cutting;
+mod goroutines;
 mod intern;
 mod owner;
 mod resident;
@@ -37,7 +39,8 @@ pub(crate) mod testing;
 mod tests;
 
 pub use allocations::{AllocationLedger, AllocationStats};
-pub use cut::{Cut, CutSample, Detail, MAX_VALUES, Owner, ProfileKind, Values, pair};
+pub use cut::{Cut, CutSample, Detail, Labels, MAX_VALUES, Owner, ProfileKind, Values, pair};
+pub use goroutines::{GoroutineSample, ProcessGoroutines, goroutine_cut};
 pub use resident::ResidentStats;
 pub use ring::{MAX_SPAN_SECONDS, Window};
 pub use sample::Fate;

@@ -23,6 +23,8 @@ pub struct PerKind {
     pub blocked: u64,
     /// Sampled allocations: none, as they have a ledger of their own.
     pub allocations: u64,
+    /// Goroutines: none, as they are read where they are.
+    pub goroutines: u64,
 }
 
 impl PerKind {
@@ -35,6 +37,7 @@ impl PerKind {
             ProfileKind::Memory => self.memory,
             ProfileKind::Blocked => self.blocked,
             ProfileKind::Allocations => self.allocations,
+            ProfileKind::Goroutines => self.goroutines,
         }
     }
 
@@ -46,6 +49,7 @@ impl PerKind {
             ProfileKind::Memory => &mut self.memory,
             ProfileKind::Blocked => &mut self.blocked,
             ProfileKind::Allocations => &mut self.allocations,
+            ProfileKind::Goroutines => &mut self.goroutines,
         }
     }
 
@@ -56,6 +60,7 @@ impl PerKind {
         self.memory += other.memory;
         self.blocked += other.blocked;
         self.allocations += other.allocations;
+        self.goroutines += other.goroutines;
     }
 }
 

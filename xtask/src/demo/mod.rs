@@ -118,6 +118,8 @@ fn recorder_arguments(cgroup: &Cgroup, incidents: &Path) -> Vec<std::ffi::OsStri
         "--rule",
         "threads=off",
         "--rule",
+        "goroutines=off",
+        "--rule",
         "leak=off",
         "--rule",
         "psi=off",

@@ -17,6 +17,8 @@ use super::function::GoFunction;
 /// from there on.
 const MAX_FRAME_BYTES: i32 = 1 << 30;
 
+const OTHER_MACHINE: BinaryError = BinaryError::Malformed("Go code of another machine than x86-64");
+
 /// How to find the caller's registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameRule {
@@ -82,7 +84,7 @@ impl GoTable<'_> {
         mut see: impl FnMut(FrameRow),
     ) -> Result<FrameCounts, BinaryError> {
         if self.header.quantum != 1 {
-            return Err(BinaryError::Malformed("Go code of another machine than x86-64"));
+            return Err(OTHER_MACHINE);
         }
         let mut counts = FrameCounts::default();
         let mut last = FrameRule::Outside;
@@ -119,6 +121,32 @@ impl GoTable<'_> {
             see(FrameRow { address: end, rule: FrameRule::Outside });
         }
         Ok(counts)
+    }
+
+    /// How far the caller's stack pointer is above the present one at an address in `function`, in bytes,
+    /// on one and the same goroutine's stack; the return address is 8 bytes below it. `None` for the
+    /// outermost function, and for code that Go's tables do not describe.
+    ///
+    /// Also of functions that go on on another stack: what they have left on this one is laid out as their
+    /// table says, for Go's own tracebacks.
+    ///
+    /// # Errors
+    /// The file cannot be read, the program is for another machine, or the function's table is
+    /// malformed.
+    pub fn goroutine_frame(
+        &mut self,
+        function: &GoFunction,
+        address: u64,
+    ) -> Result<Option<u32>, BinaryError> {
+        if self.header.quantum != 1 {
+            return Err(OTHER_MACHINE);
+        }
+        if function.is_top || function.sp == 0 {
+            return Ok(None);
+        }
+        let delta = self.value(function, function.sp, address)?;
+        let sound = delta.filter(|delta| (0..MAX_FRAME_BYTES).contains(delta));
+        Ok(sound.map(|delta| delta.unsigned_abs() + 8))
     }
 
     /// The rows of one function; neighbours may be equal.

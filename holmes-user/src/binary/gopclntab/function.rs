@@ -27,6 +27,9 @@ pub struct GoFunction {
     pub entry: u64,
     /// The address behind its last, where the next function begins.
     pub end: u64,
+    /// `FuncID`: the number of a function that the runtime treats in its own way, which differs by
+    /// version; 0 for others.
+    pub id: u8,
     /// `FuncFlag`: whether it is the outermost of its stack. Known since Go 1.17.
     pub is_top: bool,
     /// `FuncFlag`: whether it writes the stack pointer in a way that its table does not tell.
@@ -106,7 +109,7 @@ impl<'a> GoTable<'a> {
             // The line where the function starts came in between.
             Version::Go120 => (field(28)?, 36),
         };
-        let [_, flags, _, data] = field(last)?.to_le_bytes();
+        let [id, flags, _, data] = field(last)?.to_le_bytes();
         // Before, the last word was laid out in other ways.
         let flags = if self.header.version >= Version::Go116 { flags } else { 0 };
         let list = record + half + last + 4;
@@ -114,6 +117,7 @@ impl<'a> GoTable<'a> {
             index,
             entry,
             end,
+            id,
             is_top: flags & 1 != 0,
             writes_sp: flags & 2 != 0,
             has_lines: line != 0,
@@ -125,6 +129,21 @@ impl<'a> GoTable<'a> {
             tables: (list, tables),
             data: (list + 4 * u64::from(tables), u32::from(data).min(MAX_TABLES)),
         })
+    }
+
+    /// The first function of this name. Looks at all of them in turn.
+    ///
+    /// # Errors
+    /// The file cannot be read, or the array of functions is malformed.
+    pub fn function_named(&mut self, wanted: &str) -> Result<Option<GoFunction>, BinaryError> {
+        for index in 0..self.len() {
+            let function = self.function(index)?;
+            // One without a name is not the one that is looked for.
+            if self.name(&function).is_ok_and(|name| name == wanted) {
+                return Ok(Some(function));
+            }
+        }
+        Ok(None)
     }
 
     /// How far the stack pointer is below where the function was entered, by address, in bytes.

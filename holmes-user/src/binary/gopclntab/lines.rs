@@ -42,6 +42,20 @@ impl GoTable<'_> {
         function: &GoFunction,
         address: u64,
     ) -> Result<Vec<GoLine>, BinaryError> {
+        let placed = self.placed_lines(function, address)?;
+        Ok(placed.into_iter().map(|(_, line)| line).collect())
+    }
+
+    /// As [`GoTable::lines`], each with where it is in the function, as linked: the address itself, or
+    /// where the inlined call was made.
+    ///
+    /// # Errors
+    /// As [`GoTable::lines`].
+    pub fn placed_lines(
+        &mut self,
+        function: &GoFunction,
+        address: u64,
+    ) -> Result<Vec<(u64, GoLine)>, BinaryError> {
         let mut lines = Vec::new();
         let mut at = address;
         let enough = self.steps.saturating_add(MAX_STEPS);
@@ -49,10 +63,10 @@ impl GoTable<'_> {
             && self.steps < enough
             && let Ok(Some((name, parent))) = self.inlined(function, at)
         {
-            lines.push(self.line(function, name, at)?);
+            lines.push((at, self.line(function, name, at)?));
             at = parent;
         }
-        lines.push(self.line(function, function.name, at)?);
+        lines.push((at, self.line(function, function.name, at)?));
         Ok(lines)
     }
 

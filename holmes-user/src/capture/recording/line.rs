@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::input::{CaptureSettings, Counters, MemoryLook, Start};
+use super::super::input::{CaptureSettings, Counters, GoroutineLook, MemoryLook, Start};
 use super::super::names::RecordedName;
 use super::super::oom::OomKill;
 use crate::collect::{CgroupId, Nanos, Observation};
@@ -44,6 +44,7 @@ pub(super) enum Line<'a> {
         unix_ns: u64,
     },
     Memory(Cow<'a, MemoryLook>),
+    Goroutines(Cow<'a, GoroutineLook>),
     OomKill(Cow<'a, OomKill>),
     Trigger {
         time: Nanos,

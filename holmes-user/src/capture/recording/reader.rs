@@ -251,6 +251,11 @@ impl<R: BufRead> Reader<R> {
             Line::Counters(line) => Input::Counters(line.into()),
             Line::Clock { monotonic, unix_ns } => Input::Clock { monotonic, unix_ns },
             Line::Memory(look) => Input::Memory(look.into_owned()),
+            Line::Goroutines(look) => {
+                let images = look.processes.iter().filter_map(|it| it.owner.image.as_deref());
+                images.clone().try_for_each(check_mappings)?;
+                Input::Goroutines(look.into_owned())
+            }
             Line::OomKill(kill) => Input::OomKill(kill.into_owned()),
             Line::Trigger { time, target } => {
                 Input::Trigger { time, target: target.map(|target| target.into_owned()) }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::super::tests::{cpu_spike, start};
-use super::super::{FlightRecorder, Incident, Input, RecordedLine, RecordedName};
+use super::super::{FlightRecorder, GoroutineLook, Incident, Input, RecordedLine, RecordedName};
 use super::*;
-use crate::collect::{Nanos, What};
+use crate::collect::{Comm, Nanos, What};
 use crate::signals::{MemoryLimit, MemoryUse, Reading, Signal, SignalFrame, Target, Warning};
 use crate::window::testing::Process;
+use crate::window::{GoroutineSample, Owner, ProcessGoroutines};
 
 fn written(inputs: &[Input]) -> Vec<u8> {
     let mut writer = Writer::new(Vec::new(), &start()).expect("a vector takes everything");
@@ -96,6 +97,25 @@ fn every_kind_of_input_comes_back() {
         }),
         Input::Counters(Default::default()),
         Input::Clock { monotonic: Nanos(u64::MAX), unix_ns: u64::MAX },
+        Input::Goroutines(GoroutineLook {
+            time: Nanos(4),
+            target: Target::Host,
+            processes: vec![ProcessGoroutines {
+                owner: Owner {
+                    tgid: 7,
+                    comm: Comm::from("app".to_owned()),
+                    cgroup: app.cgroup.clone(),
+                    image: None,
+                    recorder: false,
+                }
+                .into(),
+                samples: vec![GoroutineSample {
+                    addresses: [1, u64::MAX].into(),
+                    labels: vec![("state".into(), "waiting".into())],
+                    count: 3,
+                }],
+            }],
+        }),
         Input::Trigger { time: Nanos(4), target: Some(Target::Host) },
         Input::Trigger { time: Nanos(4), target: None },
         Input::Warning {

@@ -10,8 +10,8 @@ use crate::signals::Signal;
 
 impl<'t> Reader<'t> {
     pub(super) fn rules(&mut self, item: &Item<'t>) {
-        let shape =
-            "tables [rules.cpu], [rules.memory], [rules.threads], [rules.leak], [rules.psi]";
+        let shape = "tables [rules.cpu], [rules.memory], [rules.threads], [rules.goroutines], \
+                     [rules.leak], [rules.psi]";
         let Some(table) = self.table(item, shape) else {
             return;
         };
@@ -27,7 +27,9 @@ impl<'t> Reader<'t> {
             };
             let prefix = format!("rules.{name}.");
             let change = match signal {
-                Signal::Cpu | Signal::Memory | Signal::Threads => self.rule(&prefix, numbers),
+                Signal::Cpu | Signal::Memory | Signal::Threads | Signal::Goroutines => {
+                    self.rule(&prefix, numbers)
+                }
                 Signal::Leak => self.leak_rule(&prefix, numbers),
                 Signal::Psi => self.psi_rule(&prefix, numbers),
             };

@@ -122,8 +122,10 @@ fn unknown_keys_are_named_with_their_place_and_the_nearest_known_one() {
     );
     assert_eq!(
         problems("[rules.cpus]\nmin = 1"),
-        ["1:8: unknown key `rules.cpus`; known in [rules]: cpu, memory, threads, leak, psi; \
-          did you mean `cpu`?"]
+        [
+            "1:8: unknown key `rules.cpus`; known in [rules]: cpu, memory, threads, goroutines, leak, psi; \
+          did you mean `cpu`?"
+        ]
     );
     assert!(problems("dump-dir = \"/x\"")[0].ends_with("did you mean `dump_dir`?"));
     assert!(

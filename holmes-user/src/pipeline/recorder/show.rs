@@ -34,7 +34,7 @@ impl Recorder {
             })
             .collect();
         let totals = self.flight.totals();
-        let cgroups = self.live.cgroup_totals(now, &memory);
+        let cgroups = self.live.cgroup_totals(now, &memory, &self.reader.goroutines());
         let gathered = Gathered {
             totals: &totals,
             kernel: &self.live.probes.counts(),

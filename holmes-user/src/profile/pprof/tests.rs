@@ -104,6 +104,7 @@ fn one_library_at_two_addresses_is_one_location() {
             kernel: [].into(),
         }),
         detail: Detail::None,
+        labels: Vec::new(),
         values: pair([1, 1]),
     };
     let samples = vec![sample(first, 0), sample(second, shift)];
@@ -126,6 +127,7 @@ fn the_hottest_program_comes_first() {
         owner: owner(10, "app", Some(image), false),
         stack: std::sync::Arc::new(Stack { user: [APP + 1].into(), kernel: [].into() }),
         detail: Detail::None,
+        labels: Vec::new(),
         values: pair([count, count]),
     };
     for (counts, first) in [([1, 2], "/srv/other"), ([2, 1], "/srv/app")] {

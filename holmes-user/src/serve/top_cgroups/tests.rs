@@ -17,6 +17,7 @@ fn cgroup(id: u64, calls: u64) -> CgroupSnapshot {
             ..Default::default()
         },
         resident_bytes: 10,
+        goroutines: 0,
     }
 }
 
@@ -34,7 +35,7 @@ fn while_there_is_room_everybody_is_named_with_exact_totals() {
     let mut top = TopCgroups::default();
     assert!(top.update(&[cgroup(1, 7), cgroup(2, 0)]).is_empty());
     assert_eq!(names(&top), BTreeMap::from([("/c1".to_owned(), 7), ("/c2".to_owned(), 0)]));
-    assert_eq!(top.other(), ([0; TOTALS], 0));
+    assert_eq!(top.other(), ([0; TOTALS], [0; 2]));
 }
 
 #[test]
@@ -67,7 +68,7 @@ fn a_slightly_busier_one_does_not_take_turns() {
     cgroups.push(cgroup(100, 150));
     assert!(top.update(&cgroups).is_empty());
     assert_eq!(top.other().0[1], 150);
-    assert_eq!(top.other().1, 10);
+    assert_eq!(top.other().1, [10, 0]);
 }
 
 #[test]

@@ -123,7 +123,7 @@ pub(super) struct Values(pub(super) SignalFrame);
 impl Values {
     /// CPU, memory and threads of a target: its path, `host`, or its pid.
     pub(super) fn of(&self, name: &str) -> [Option<f64>; 3] {
-        Signal::VALUES.map(|signal| {
+        [Signal::Cpu, Signal::Memory, Signal::Threads].map(|signal| {
             let mut found = self.0.readings.iter().filter(|reading| {
                 let target = match &reading.target {
                     Target::Host => "host".to_owned(),

@@ -75,6 +75,7 @@ fn cut(image: Option<Image>, user: &[u64], kernel: &[u64]) -> Cut {
         owner: Arc::new(owner),
         stack,
         detail: Detail::None,
+        labels: Vec::new(),
         values: pair([1, 1]),
     }];
     Cut { kind: ProfileKind::Cpu, from: Nanos(0), to: Nanos(1), samples }

@@ -1,0 +1,99 @@
+//! Why the goroutines of a process cannot be told.
+
+use std::io;
+
+use thiserror::Error;
+
+use crate::binary::BinaryError;
+
+/// Why the goroutines of a process cannot be told.
+#[derive(Debug, Error)]
+pub enum GoError {
+    /// It has ended, or is a kernel thread.
+    #[error("there is no process {pid}, or it has just ended")]
+    Gone {
+        /// The process.
+        pid: u32,
+    },
+    /// Its memory or its program may not be read.
+    #[error(
+        "cannot read process {pid}: run as root, or with the capability CAP_SYS_PTRACE in the user \
+         namespace of the process"
+    )]
+    Refused {
+        /// The process.
+        pid: u32,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The kernel fails in another way.
+    #[error("cannot read process {pid}")]
+    Read {
+        /// The process.
+        pid: u32,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The program's file cannot be used.
+    #[error("cannot use the program of this process")]
+    Program(#[from] BinaryError),
+    /// It is written in another language.
+    #[error("no Go program: its file has no Go function table and no Go version")]
+    NotGo,
+    /// Another processor's code.
+    #[error(
+        "goroutines are read of programs for x86-64 only, and this one is for another processor"
+    )]
+    Processor,
+    /// Too old, or too new.
+    #[error(
+        "the program was built with {version}, and goroutines are read of Go 1.{} to 1.{}: \
+         is there a newer holmes-ebpf?",
+        super::layout::OLDEST,
+        super::layout::NEWEST
+    )]
+    Version {
+        /// What the program says of itself.
+        version: String,
+    },
+    /// The list of goroutines was not found in the program.
+    #[error(
+        "the list of goroutines was not found: the runtime's function {function} does not read it in a \
+         way that is known (built by another compiler than Go's own?)"
+    )]
+    NoList {
+        /// Whose code was read.
+        function: &'static str,
+    },
+    /// What was read is no list of goroutines.
+    #[error(
+        "what is in memory is not what {version} keeps there: {what} (the process starts or ends just \
+         now, its heap is corrupt, or its Go was changed)"
+    )]
+    Nonsense {
+        /// What the program says of itself.
+        version: String,
+        /// What was wrong.
+        what: &'static str,
+    },
+    /// It executed another program, or another process has its number now.
+    #[error("process {pid} executed another program meanwhile: try again")]
+    Changed {
+        /// The process.
+        pid: u32,
+    },
+    /// The list kept moving.
+    #[error("the list of goroutines grew faster than it could be read: try again")]
+    Restless,
+}
+
+impl GoError {
+    /// Of a system call on a process.
+    pub(super) fn of(pid: u32, source: io::Error) -> Self {
+        match source.raw_os_error() {
+            Some(libc::ESRCH | libc::ENOENT) => Self::Gone { pid },
+            Some(libc::EPERM | libc::EACCES) => Self::Refused { pid, source },
+            _ => Self::Read { pid, source },
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Where the fields of a goroutine are, and what else differs by version of Go.
+//!
+//! Confirmed for each version with the debug information of a program that was built with it.
+//!
+//! Must not: guess for a version that is not here. A program may be built with any, and a wrong offset
+//! reads something else.
+
+/// The oldest minor version that is known.
+pub const OLDEST: u32 = 18;
+/// The newest one.
+pub const NEWEST: u32 = 26;
+
+/// Offsets in `runtime.g` on x86-64, in bytes. `stack` is at 0 and `sched` at 56 in all versions; the
+/// latter begins with the stack pointer and the program counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Layout {
+    /// The stack pointer a system call was made with; the program counter is behind it.
+    pub(super) syscall_sp: usize,
+    pub(super) status: usize,
+    pub(super) goid: usize,
+    pub(super) wait_since: usize,
+    pub(super) wait_reason: usize,
+    /// `trackingSeq`: counts, in a byte, how often the goroutine has left the state "running".
+    pub(super) stops: usize,
+    pub(super) locked_to: usize,
+    /// `parentGoid`; since Go 1.21.
+    pub(super) parent: Option<usize>,
+    /// Where the `go` statement was.
+    pub(super) go_statement: usize,
+    /// The function it began with.
+    pub(super) start: usize,
+}
+
+/// The number of functions that the compiler made up to call others (`FuncIDWrapper`).
+pub(super) const fn wrapper_id(minor: u32) -> u8 {
+    match minor {
+        ..=21 => 21,
+        22..=24 => 22,
+        _ => 23,
+    }
+}
+
+/// Where `sched.sp` is.
+pub(super) const SCHED_SP: usize = 56;
+/// Where `sched.pc` is.
+pub(super) const SCHED_PC: usize = 64;
+
+impl Layout {
+    /// Of a version, if it is known.
+    pub(super) const fn of(minor: u32) -> Option<Self> {
+        let layout = match minor {
+            18..=20 => Self {
+                syscall_sp: 112,
+                status: 144,
+                goid: 152,
+                wait_since: 168,
+                wait_reason: 176,
+                stops: 189,
+                locked_to: 232,
+                parent: None,
+                go_statement: 296,
+                start: 312,
+            },
+            21 | 22 => Self {
+                syscall_sp: 112,
+                status: 144,
+                goid: 152,
+                wait_since: 168,
+                wait_reason: 176,
+                stops: if minor == 21 { 188 } else { 191 },
+                locked_to: 208,
+                parent: Some(272),
+                go_statement: 280,
+                start: 296,
+            },
+            // The frame pointer of system calls came in between.
+            23 | 24 => Self {
+                syscall_sp: 112,
+                status: 152,
+                goid: 160,
+                wait_since: 176,
+                wait_reason: 184,
+                stops: 199,
+                locked_to: 216,
+                parent: Some(280),
+                go_statement: 288,
+                start: 304,
+            },
+            // `sched.ret` is gone.
+            25 => Self {
+                syscall_sp: 104,
+                status: 144,
+                goid: 152,
+                wait_since: 168,
+                wait_reason: 176,
+                stops: 191,
+                locked_to: 208,
+                parent: Some(272),
+                go_statement: 280,
+                start: 296,
+            },
+            // Flags of cryptography came behind the lock to a thread.
+            26 => Self {
+                syscall_sp: 104,
+                status: 144,
+                goid: 152,
+                wait_since: 168,
+                wait_reason: 176,
+                stops: 191,
+                locked_to: 208,
+                parent: Some(280),
+                go_statement: 288,
+                start: 304,
+            },
+            _ => return None,
+        };
+        Some(layout)
+    }
+
+    /// Bytes up to the last field that is read.
+    pub(super) const fn bytes(&self) -> usize {
+        self.start + 8
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_version_in_the_range_is_known_and_no_other() {
+        for minor in 0..64 {
+            let layout = Layout::of(minor);
+            assert_eq!(layout.is_some(), (OLDEST..=NEWEST).contains(&minor), "{minor}");
+            if let Some(layout) = layout {
+                assert!(layout.start > layout.go_statement && layout.bytes() < 512);
+            }
+        }
+    }
+}

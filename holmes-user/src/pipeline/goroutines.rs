@@ -1,0 +1,95 @@
+//! The goroutines of one process, to a file.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tracing::{info, warn};
+
+use super::record::{NAMING, Output, pprof};
+use super::symbolizer;
+use crate::collect::{Comm, clock};
+use crate::golang::{Blocked, GoNames, GoProcess, Snapshot, debug1, debug2, text};
+use crate::process::{Cgroup, ProcessTable};
+use crate::profile::About;
+use crate::settings::{GoroutineFormat, GoroutineSettings, NameSettings};
+use crate::symbolize::Name;
+use crate::window::{Owner, ProcessGoroutines, goroutine_cut};
+
+const PROC: &str = "/proc";
+
+/// Reads the goroutines of a process, once or twice, and writes the file.
+///
+/// # Errors
+/// The process does not exist, is no Go program, or cannot be read; or the file cannot be written.
+pub fn run(settings: &GoroutineSettings) -> anyhow::Result<()> {
+    let pid = settings.pid;
+    let cannot = || format!("cannot tell the goroutines of process {pid}");
+    let mut output = Output::open(&settings.output)?;
+    let process = GoProcess::open(Path::new(PROC), pid).with_context(cannot)?;
+    let from_unix_ns = clock::unix_ns();
+    let mut snapshot = process.snapshot().with_context(cannot)?;
+    let mut blocked = None;
+    if let Some(pause) = settings.twice {
+        std::thread::sleep(pause);
+        let later = process.snapshot().with_context(cannot)?;
+        blocked = Some(Blocked::between(&snapshot, &later));
+        snapshot = later;
+    }
+    info!("{snapshot}, read in {:.1} ms", snapshot.took.as_secs_f64() * 1e3);
+    if snapshot.unread > 0 {
+        warn!("{} goroutines went on too fast to be read", snapshot.unread);
+    }
+    let bytes = match settings.format {
+        GoroutineFormat::Pprof => {
+            profile(pid, &snapshot, blocked.as_ref(), from_unix_ns).with_context(cannot)?
+        }
+        format => {
+            let mut names = GoNames::new(&process).with_context(cannot)?;
+            let text = match format {
+                GoroutineFormat::Debug1 => debug1(&snapshot, &mut names),
+                GoroutineFormat::Debug2 => debug2(&snapshot, &mut names, snapshot.taken),
+                _ => text(&snapshot, blocked.as_ref(), &mut names),
+            };
+            text.into_bytes()
+        }
+    };
+    match output.write(&bytes) {
+        // A reader that has seen enough, as `head`, is no failure.
+        Err(error) if is_broken_pipe(&error) => Ok(()),
+        other => other,
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    kind == Some(std::io::ErrorKind::BrokenPipe)
+}
+
+/// The pprof profile of a snapshot.
+fn profile(
+    pid: u32,
+    snapshot: &Snapshot,
+    blocked: Option<&Blocked>,
+    from_unix_ns: u64,
+) -> anyhow::Result<Vec<u8>> {
+    let mut table = ProcessTable::new(Path::new(PROC));
+    let image = table
+        .prepare(pid, clock::monotonic())
+        .context("what it has mapped cannot be read: it has just ended")?;
+    let comm = std::fs::read_to_string(format!("{PROC}/{pid}/comm")).unwrap_or_default();
+    let owner = Owner {
+        tgid: pid,
+        comm: Comm::from(comm.trim_end().to_owned()),
+        // One process was asked for: which cgroup it is in tells nothing apart.
+        cgroup: Arc::new(Cgroup { id: Default::default(), path: String::new(), container: None }),
+        image: Some(image),
+        recorder: false,
+    };
+    let found = ProcessGoroutines::of(snapshot, blocked, Arc::new(owner));
+    let cut = goroutine_cut(&[found], snapshot.taken, snapshot.taken.plus(snapshot.took));
+    let names = NameSettings::default();
+    let (symbols, _) = symbolizer(&names, None).budget(NAMING).name(&[&cut]);
+    let about = About::goroutines(from_unix_ns, &format!("process {pid}"), [snapshot.to_string()]);
+    Ok(pprof(&cut, &symbols, &about))
+}

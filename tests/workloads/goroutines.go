@@ -1,0 +1,262 @@
+// Goroutines blocks some goroutines in all ways there are, and prints on command what Go's own runtime
+// says of them.
+//
+//	block    starts them
+//	many N   starts N more that are alike
+//	work N   starts N that make others, which come and go on stacks of all sizes
+//	count    answers with the number of goroutines
+//	collect  collects garbage
+//	profile  prints what /debug/pprof/goroutine?debug=1 gives: "N lines", the lines, "end of text"
+//	dump     the same of debug=2
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/pprof"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const forever = 24 * time.Hour
+
+// More ways to block, of programs with C code.
+var more []func()
+
+//go:noinline
+func receives(channel chan int) { <-channel }
+
+//go:noinline
+func sends(channel chan int) { channel <- 1 }
+
+//go:noinline
+func selects(one, other chan int) {
+	select {
+	case <-one:
+	case other <- 1:
+	}
+}
+
+func locks(mutex *sync.Mutex) { mutex.Lock() }
+
+func reads(mutex *sync.RWMutex) { mutex.RLock() }
+
+func waits(condition *sync.Cond) {
+	condition.L.Lock()
+	condition.Wait()
+}
+
+//go:noinline
+func sleeps() { time.Sleep(forever) }
+
+//go:noinline
+func awaits(group *sync.WaitGroup) { group.Wait() }
+
+// Waits in Go's poller.
+func polls() {
+	reader, writer, err := os.Pipe()
+	check(err)
+	_, err = reader.Read(make([]byte, 1))
+	check(err)
+	runtime.KeepAlive(writer)
+}
+
+// Waits in the kernel.
+func calls() {
+	var ends [2]int
+	check(syscall.Pipe(ends[:]))
+	_, err := syscall.Read(ends[0], make([]byte, 1))
+	check(err)
+}
+
+// Keeps a thread to itself.
+func lockedReceives(channel chan int) {
+	runtime.LockOSThread()
+	receives(channel)
+}
+
+// Never leaves its CPU by itself.
+func runs() {
+	for sum := 0; sum >= 0; {
+		sum ^= 1
+	}
+}
+
+//go:noinline
+func descends(depth int, channel chan int) int {
+	if depth == 0 {
+		<-channel
+	}
+	var room [64]byte
+	room[depth%64] = byte(depth)
+	return descends(depth-1, channel) + int(room[1])
+}
+
+type receiver struct{ channel chan int }
+
+func (r receiver) Receive() { <-r.channel }
+
+type wrapper struct{ *receiver }
+
+type pair[T any] struct{ first, second T }
+
+//go:noinline
+func (p *pair[T]) receives(channel chan T) { p.first = <-channel }
+
+// Blocked in a deferred call while it panics.
+func panics(channel chan int) {
+	defer func() { receives(channel) }()
+	var nothing *pair[int]
+	nothing.first = 1
+}
+
+func check(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+func times(count int, start func()) {
+	for ; count > 0; count-- {
+		go start()
+	}
+}
+
+func block() {
+	channel := make(chan int)
+	var none chan int
+	times(5, func() { receives(channel) })
+	times(3, func() { sends(make(chan int)) })
+	times(1, func() { receives(none) })
+	times(4, func() { selects(channel, none) })
+	times(1, func() { select {} })
+	mutex, shared := &sync.Mutex{}, &sync.RWMutex{}
+	mutex.Lock()
+	shared.Lock()
+	times(2, func() { locks(mutex) })
+	times(2, func() { reads(shared) })
+	condition := sync.NewCond(&sync.Mutex{})
+	times(2, func() { waits(condition) })
+	group := &sync.WaitGroup{}
+	group.Add(1)
+	times(2, func() { awaits(group) })
+	times(3, sleeps)
+	times(2, polls)
+	times(2, calls)
+	times(1, func() { lockedReceives(channel) })
+	times(1, func() { descends(20, channel) })
+	times(1, func() { descends(2000, channel) })
+	var behind interface{ Receive() } = wrapper{&receiver{channel}}
+	times(2, behind.Receive)
+	go behind.Receive()
+	times(1, func() { (&pair[int]{}).receives(channel) })
+	times(1, func() { panics(channel) })
+	times(1, runs)
+	for _, start := range more {
+		start()
+	}
+	settle()
+}
+
+// Waits until no goroutine is on its way to where it stays: a running one is so, and this one.
+func settle() {
+	for calm := 0; calm < 3; {
+		time.Sleep(20 * time.Millisecond)
+		text := string(dump())
+		if strings.Count(text, " [running") <= 2 && !strings.Contains(text, " [runnable") {
+			calm++
+		} else if strings.Count(text, " [running")+strings.Count(text, " [runnable") <= 2 {
+			calm++
+		} else {
+			calm = 0
+		}
+	}
+}
+
+func dump() []byte {
+	for size := 1 << 20; ; size *= 2 {
+		text := make([]byte, size)
+		if used := runtime.Stack(text, true); used < size {
+			return text[:used]
+		}
+	}
+}
+
+func profile() []byte {
+	var text bytes.Buffer
+	check(pprof.Lookup("goroutine").WriteTo(&text, 1))
+	return text.Bytes()
+}
+
+// Comes and goes, on stacks of all sizes.
+func work(count int) {
+	for ; count > 0; count-- {
+		go func() {
+			for {
+				done := make(chan int)
+				go func() { grows(64); done <- 1 }()
+				<-done
+			}
+		}()
+	}
+}
+
+//go:noinline
+func grows(depth int) int {
+	var room [128]byte
+	if depth == 0 {
+		runtime.Gosched()
+		return 0
+	}
+	room[depth] = 1
+	return grows(depth-1) + int(room[depth-1])
+}
+
+func main() {
+	runtime.GOMAXPROCS(4)
+	out := bufio.NewWriter(os.Stdout)
+	say := func(line string) {
+		fmt.Fprintln(out, line)
+		out.Flush()
+	}
+	say("ready")
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		words := strings.Fields(lines.Text())
+		number := 0
+		if len(words) > 1 {
+			number, _ = strconv.Atoi(words[1])
+		}
+		switch words[0] {
+		case "block":
+			block()
+			say("blocked")
+		case "many":
+			channel := make(chan int)
+			times(number, func() { receives(channel) })
+			settle()
+			say("many")
+		case "work":
+			work(number)
+			say("working")
+		case "count":
+			say("count " + strconv.Itoa(runtime.NumGoroutine()))
+		case "collect":
+			runtime.GC()
+			say("collected")
+		case "profile", "dump":
+			text := profile()
+			if words[0] == "dump" {
+				text = dump()
+			}
+			say(strconv.Itoa(bytes.Count(text, []byte("\n"))) + " lines")
+			out.Write(text)
+			say("end of text")
+		}
+	}
+}
