@@ -64,10 +64,11 @@ impl GoroutineCounter {
         Self { proc_root: proc_root.to_owned(), programs: HashMap::new(), now: 0 }
     }
 
-    /// The goroutines of a process, without the runtime's own; `None` if it is none of Go's.
+    /// The goroutines of a process, without the runtime's own; `None` if its program is none of Go's, or
+    /// one whose goroutines cannot be told.
     ///
     /// # Errors
-    /// The process is gone or may not be read, or it is a Go program whose goroutines cannot be told.
+    /// The process is gone or may not be read, or its memory makes no sense.
     pub fn count(&mut self, pid: u32) -> Result<Option<GoroutineCount>, GoError> {
         self.now += 1;
         let (key, file) = program_file(&self.proc_root, pid)?;
@@ -76,7 +77,11 @@ impl GoroutineCounter {
                 Ok(program) => Some(GoKnown { program: Arc::new(program), starts: HashMap::new() }),
                 Err(GoError::NotGo) => None,
                 // It is asked again: the file may have been unreadable for a moment.
-                Err(error) => return Err(error),
+                Err(error) if error.is_passing() => return Err(error),
+                Err(error) => {
+                    tracing::debug!(pid, "its goroutines are not counted: {error}");
+                    None
+                }
             };
             self.make_room(go.is_some());
             self.programs.insert(key, Known { asked: self.now, go });

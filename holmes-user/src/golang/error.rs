@@ -38,7 +38,7 @@ pub enum GoError {
     #[error("cannot use the program of this process")]
     Program(#[from] BinaryError),
     /// It is written in another language.
-    #[error("no Go program: its file has no Go function table and no Go version")]
+    #[error("no Go program, or one of before Go 1.18: its file does not say which Go built it")]
     NotGo,
     /// Another processor's code.
     #[error(
@@ -82,15 +82,44 @@ pub enum GoError {
         /// The process.
         pid: u32,
     },
+    /// Much of what the list of goroutines points to is not there.
+    #[error(
+        "too many goroutines of process {pid} are not in memory: it ends just now, or its heap is corrupt"
+    )]
+    Scattered {
+        /// The process.
+        pid: u32,
+    },
     /// The list kept moving.
     #[error("the list of goroutines grew faster than it could be read: try again")]
     Restless,
 }
 
 impl GoError {
+    /// Whether it may be another time: it is not about the program.
+    pub(super) const fn is_passing(&self) -> bool {
+        match self {
+            Self::Program(BinaryError::Malformed(_))
+            | Self::NotGo
+            | Self::Processor
+            | Self::Version { .. }
+            | Self::NoList { .. } => false,
+            Self::Gone { .. }
+            | Self::Refused { .. }
+            | Self::Read { .. }
+            | Self::Program(BinaryError::Read(_))
+            | Self::Nonsense { .. }
+            | Self::Changed { .. }
+            | Self::Scattered { .. }
+            | Self::Restless => true,
+        }
+    }
+
     /// Of a system call on a process.
     pub(super) fn of(pid: u32, source: io::Error) -> Self {
         match source.raw_os_error() {
+            // What memory says of too many missing pieces.
+            Some(libc::EFAULT) => Self::Scattered { pid },
             Some(libc::ESRCH | libc::ENOENT) => Self::Gone { pid },
             Some(libc::EPERM | libc::EACCES) => Self::Refused { pid, source },
             _ => Self::Read { pid, source },

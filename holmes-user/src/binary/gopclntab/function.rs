@@ -16,6 +16,10 @@ const MAX_STEPS: u32 = 1 << 18;
 /// Tables of values or of data that one function has; there are less than ten kinds.
 const MAX_TABLES: u32 = 64;
 
+/// Functions looked at for one name, some 100 ms of work. Large programs have some hundred thousand, the
+/// runtime's among the first.
+const MAX_LOOKED_AT: u32 = 1 << 19;
+
 const MALFORMED: BinaryError = BinaryError::Malformed("Go's function table contradicts itself");
 
 /// One function of a Go program.
@@ -131,12 +135,12 @@ impl<'a> GoTable<'a> {
         })
     }
 
-    /// The first function of this name. Looks at all of them in turn.
+    /// The first function of this name. Looks at one after the other.
     ///
     /// # Errors
     /// The file cannot be read, or the array of functions is malformed.
     pub fn function_named(&mut self, wanted: &str) -> Result<Option<GoFunction>, BinaryError> {
-        for index in 0..self.len() {
+        for index in 0..self.len().min(MAX_LOOKED_AT) {
             let function = self.function(index)?;
             // One without a name is not the one that is looked for.
             if self.name(&function).is_ok_and(|name| name == wanted) {
