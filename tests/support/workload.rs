@@ -2,6 +2,8 @@
 //!
 //! Must not: run them.
 
+mod go;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -111,21 +113,6 @@ impl Workload {
         Ok(Self::new(program, "spin_in_rust", "quiet_work_in_rust"))
     }
 
-    /// `tests/workloads/spin.go` without its symbol table and debug information.
-    ///
-    /// # Errors
-    /// As [`Workload::go_spin`].
-    pub fn stripped_go_spin() -> anyhow::Result<Self> {
-        let source = source("spin.go");
-        let program = built("spin-go-stripped", &[&source], |out| {
-            let mut go = Command::new("go");
-            go.args(["build", "-ldflags=-s -w", "-o"]).args([out, &source]);
-            go.env("GOFLAGS", "-mod=mod");
-            go
-        })?;
-        Ok(Self::new(program, "main.spinInGo", "main.quietWorkInGo"))
-    }
-
     /// `tests/workloads/<name>.c` as a library that is loaded at run time.
     ///
     /// # Errors
@@ -170,50 +157,6 @@ impl Workload {
             rustc
         })?;
         Ok(Self::new(program, "", ""))
-    }
-
-    /// `tests/workloads/cases.go`, with C.
-    ///
-    /// # Errors
-    /// As [`Workload::c`].
-    pub fn go_cases() -> anyhow::Result<Self> {
-        let source = source("cases.go");
-        let program = built("cases-go", &[&source], |out| {
-            let mut go = Command::new("go");
-            go.args(["build", "-o"]).args([out, &source]);
-            go.env("GOFLAGS", "-mod=mod").env("CGO_ENABLED", "1");
-            go
-        })?;
-        Ok(Self::new(program, "", ""))
-    }
-
-    /// `tests/workloads/spin.go`; Go keeps frame pointers always.
-    ///
-    /// # Errors
-    /// Go is missing or refuses.
-    pub fn go_spin() -> anyhow::Result<Self> {
-        let source = source("spin.go");
-        let program = built("spin-go", &[&source], |out| {
-            let mut go = Command::new("go");
-            go.args(["build", "-o"]).args([out, &source]).env("GOFLAGS", "-mod=mod");
-            go
-        })?;
-        Ok(Self::new(program, "main.spinInGo", "main.quietWorkInGo"))
-    }
-
-    /// `tests/workloads/names.go`, built with these arguments of `go build`; with C code
-    /// where `c` says so. `name` tells the programs apart.
-    ///
-    /// # Errors
-    /// Go is missing or refuses.
-    pub fn go_names(name: &str, arguments: &[&str], c: bool) -> anyhow::Result<PathBuf> {
-        let (own, with_c) = (source("names.go"), source("names_cgo.go"));
-        built(name, &[&own, &with_c], |out| {
-            let mut go = Command::new("go");
-            go.args(["build", "-o"]).arg(out).args(arguments).arg(&own).args(c.then_some(&with_c));
-            go.env("GOFLAGS", "-mod=mod").env("CGO_ENABLED", if c { "1" } else { "0" });
-            go
-        })
     }
 
     /// `tests/workloads/spin.py` under the interpreter that `python3` stands for. It is found once:
@@ -306,40 +249,6 @@ impl Workload {
         workload.arguments = options.map(OsString::from).into();
         workload.arguments.push(source("Deadlock.java").into());
         Ok(workload)
-    }
-
-    /// `tests/workloads/resident.go`.
-    ///
-    /// # Errors
-    /// Go is missing or refuses.
-    pub fn go_resident() -> anyhow::Result<Self> {
-        let source = source("resident.go");
-        let program = built("resident-go", &[&source], |out| {
-            let mut go = Command::new("go");
-            go.args(["build", "-o"]).args([out, &source]).env("GOFLAGS", "-mod=mod");
-            go
-        })?;
-        Ok(Self::new(program, "", ""))
-    }
-
-    /// `tests/workloads/goroutines.go`, built by this version of Go (the installed one, if `None`) with
-    /// these arguments of `go build`; with C code where `c` says so.
-    ///
-    /// # Errors
-    /// That Go cannot be had, or refuses.
-    pub fn goroutines(version: Option<&str>, arguments: &[&str], c: bool) -> anyhow::Result<Self> {
-        let (own, with_c) = (source("goroutines.go"), source("goroutines_cgo.go"));
-        let kind: String = arguments.concat().replace(|it: char| !it.is_alphanumeric(), "");
-        let c_kind = if c { "-c" } else { "" };
-        let name = format!("goroutines-{}{kind}{c_kind}", version.unwrap_or("installed"));
-        let program = built(&name, &[&own, &with_c], |out| {
-            let mut go = Command::new("go");
-            go.args(["build", "-o"]).arg(out).args(arguments).arg(&own).args(c.then_some(&with_c));
-            go.env("GOFLAGS", "-mod=mod").env("CGO_ENABLED", if c { "1" } else { "0" });
-            go.env("GOTOOLCHAIN", version.unwrap_or("local"));
-            go
-        })?;
-        Ok(Self::new(program, "", ""))
     }
 
     fn new(program: PathBuf, spins_in: &'static str, rests_in: &'static str) -> Self {

@@ -1,0 +1,98 @@
+//! The workloads in Go.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::{Workload, built, source};
+
+/// How a program in Go is built.
+#[derive(Clone, Copy, Default)]
+struct Build<'a> {
+    /// Of these files of `tests/workloads`.
+    files: &'a [&'a str],
+    /// With these arguments of `go build`.
+    arguments: &'a [&'a str],
+    /// With C code.
+    c: bool,
+    /// By this version; the installed one, if `None`.
+    version: Option<&'a str>,
+}
+
+impl Build<'_> {
+    /// Builds it under this name, once.
+    fn named(self, name: &str) -> anyhow::Result<PathBuf> {
+        let files: Vec<PathBuf> = self.files.iter().map(|name| source(name)).collect();
+        built(name, &files.iter().collect::<Vec<_>>(), |out| {
+            let mut go = Command::new("go");
+            go.args(["build", "-o"]).arg(out).args(self.arguments).args(&files);
+            go.env("GOFLAGS", "-mod=mod").env("CGO_ENABLED", if self.c { "1" } else { "0" });
+            go.env("GOTOOLCHAIN", self.version.unwrap_or("local"));
+            go
+        })
+    }
+}
+
+impl Workload {
+    /// `tests/workloads/spin.go`; Go keeps frame pointers always.
+    ///
+    /// # Errors
+    /// Go is missing or refuses.
+    pub fn go_spin() -> anyhow::Result<Self> {
+        let program = Build { files: &["spin.go"], ..Build::default() }.named("spin-go")?;
+        Ok(Self::new(program, "main.spinInGo", "main.quietWorkInGo"))
+    }
+
+    /// The same without its symbol table and debug information.
+    ///
+    /// # Errors
+    /// As [`Workload::go_spin`].
+    pub fn stripped_go_spin() -> anyhow::Result<Self> {
+        let build =
+            Build { files: &["spin.go"], arguments: &["-ldflags=-s -w"], ..Build::default() };
+        let program = build.named("spin-go-stripped")?;
+        Ok(Self::new(program, "main.spinInGo", "main.quietWorkInGo"))
+    }
+
+    /// `tests/workloads/resident.go`.
+    ///
+    /// # Errors
+    /// As [`Workload::go_spin`].
+    pub fn go_resident() -> anyhow::Result<Self> {
+        let program = Build { files: &["resident.go"], ..Build::default() }.named("resident-go")?;
+        Ok(Self::new(program, "", ""))
+    }
+
+    /// `tests/workloads/cases.go`, with C.
+    ///
+    /// # Errors
+    /// As [`Workload::go_spin`].
+    pub fn go_cases() -> anyhow::Result<Self> {
+        let build = Build { files: &["cases.go"], c: true, ..Build::default() };
+        Ok(Self::new(build.named("cases-go")?, "", ""))
+    }
+
+    /// `tests/workloads/names.go`, built with these arguments of `go build`; with C code
+    /// where `c` says so. `name` tells the programs apart.
+    ///
+    /// # Errors
+    /// As [`Workload::go_spin`].
+    pub fn go_names(name: &str, arguments: &[&str], c: bool) -> anyhow::Result<PathBuf> {
+        let files: &[&str] = if c { &["names.go", "names_cgo.go"] } else { &["names.go"] };
+        Build { files, arguments, c, version: None }.named(name)
+    }
+
+    /// `tests/workloads/goroutines.go`, built by this version of Go (the installed one, if `None`) with
+    /// these arguments of `go build`; with C code where `c` says so.
+    ///
+    /// # Errors
+    /// That Go cannot be had, or refuses.
+    pub fn goroutines(version: Option<&str>, arguments: &[&str], c: bool) -> anyhow::Result<Self> {
+        let files: &[&str] =
+            if c { &["goroutines.go", "goroutines_cgo.go"] } else { &["goroutines.go"] };
+        let kind: String = arguments.concat().replace(|it: char| !it.is_alphanumeric(), "");
+        let c_kind = if c { "-c" } else { "" };
+        let name = format!("goroutines-{}{kind}{c_kind}", version.unwrap_or("installed"));
+        let program = Build { files, arguments, c, version }.named(&name)?;
+        Ok(Self::new(program, "", ""))
+    }
+}
