@@ -39,6 +39,8 @@ pub struct Offsets {
     pub task_status: u32,
     /// `task_struct.__state`, called `state` before 5.14: what the task waits as; 0 if it runs.
     pub task_state: u32,
+    /// `task_struct.flags`.
+    pub task_flags: u32,
     /// `task_struct.cgroups`: the task's `css_set`.
     pub task_cgroups: u32,
     /// `task_struct.signal`: what the threads of a process share.
@@ -76,6 +78,7 @@ impl Offsets {
         task_stack: NO_OFFSET,
         task_status: NO_OFFSET,
         task_state: NO_OFFSET,
+        task_flags: NO_OFFSET,
         task_cgroups: NO_OFFSET,
         task_signal: NO_OFFSET,
         signal_live: NO_OFFSET,
@@ -92,4 +95,4 @@ impl Offsets {
     };
 }
 
-const _: () = assert!(size_of::<Offsets>() == 19 * 4, "Offsets has padding");
+const _: () = assert!(size_of::<Offsets>() == 20 * 4, "Offsets has padding");

@@ -112,9 +112,9 @@ pub const CALL_SHARE: u64 = 64;
 /// Calls for at least so many bytes have as many again: a few of them make a profile.
 pub const LARGE_CALL_BYTES: u64 = 1 << 20;
 
-/// Threads that are known to have left the CPU, the least recently switched ones go first: four for each
-/// process of a large host.
-pub const MAX_WAITERS: u32 = 16_384;
+/// Threads that are known to have left the CPU: as many as a host with 4 GiB allows by
+/// `kernel.threads-max`.
+pub const MAX_WAITERS: u32 = 32_768;
 
 /// Waits of a thread that are recorded one by one before any is left out, and how many nanoseconds earn
 /// another one: what waits for long does not wait often.
@@ -123,12 +123,14 @@ pub const WAIT_BURST: u64 = 64;
 pub const WAIT_EARNED_NS: u64 = 20_000_000;
 
 /// The same for all threads on a CPU together: two stacks take about 6 us, so they cost at most 0.6 % of it.
+/// When half of the first are left, only threads that do not wait often may take more.
 pub const WAIT_CPU_BURST: u64 = 1024;
 /// See [`WAIT_CPU_BURST`].
 pub const WAIT_CPU_EARNED_NS: u64 = 1_000_000;
 
-/// When so many are left, only threads that do not wait often may take more.
-pub const WAIT_CPU_RESERVE: u64 = 512;
+/// CPUs that may have as much each: all of them share a ring buffer, which holds 8,000 records of waits and
+/// is emptied ten times in a second. Where there are more, each has less.
+pub const WAIT_CPUS: u64 = 4;
 
 /// Of the waits beyond that, one of so many is recorded, and stands for them; a power of two.
 pub const WAIT_SHARE: u64 = 128;

@@ -50,7 +50,8 @@ pub enum RecordKind {
     /// The thread leaves the CPU; `value` see [`wait_value`], `aux` is the address of the futex that it
     /// waits for, if it does.
     Wait = 15,
-    /// A thread gets the CPU whose leaving was recorded. The name in the header is another's.
+    /// A thread gets the CPU whose leaving was recorded; `value` is the number of that wait, see
+    /// [`wait_value`]. The name in the header is another's.
     WaitEnd = 16,
 }
 
@@ -91,10 +92,15 @@ pub const fn allocation_value(size: u64, intervals: u64) -> i64 {
 /// Of a [`RecordKind::Wait`] that is no system call: the thread faulted, or was preempted.
 pub const NO_CALL: u32 = u32::MAX;
 
-/// `value` of a [`RecordKind::Wait`]: how many waits it stands for (16 bits), the lowest bits of the state
-/// that the thread waits in (16 bits; 0 if it could go on running), and the system call's number.
-pub const fn wait_value(waits: u64, state: u32, call: u32) -> i64 {
-    ((waits & 0xffff) | (state as u64 & 0xffff) << 16 | (call as u64) << 32) as i64
+/// Of one that is in a system call whose number means something else, as of a 32-bit process.
+pub const UNKNOWN_CALL: u32 = u32::MAX - 1;
+
+/// `value` of a [`RecordKind::Wait`]: how many waits it stands for (8 bits), the number of this wait among
+/// the thread's recorded ones (8 bits, around and around), the lowest bits of the state that the thread
+/// waits in (16 bits; 0 if it could go on running), and the system call's number.
+pub const fn wait_value(waits: u64, number: u8, state: u32, call: u32) -> i64 {
+    let counts = (waits & 0xff) | (number as u64) << 8;
+    (counts | (state as u64 & 0xffff) << 16 | (call as u64) << 32) as i64
 }
 
 /// Bits of [`RecordHeader::flags`].

@@ -3,7 +3,7 @@
 use aya_ebpf::Global;
 use holmes_common::{
     globals::{Offsets, UNIFIED_HIERARCHY},
-    limits::DEFAULT_FAULT_INTERVAL,
+    limits::{DEFAULT_FAULT_INTERVAL, WAIT_CPU_BURST, WAIT_CPU_EARNED_NS},
 };
 
 /// A `TargetMode`, as a number.
@@ -43,6 +43,14 @@ pub fn offset_at(at: usize) -> u32 {
 /// Bytes between two fault samples on average.
 #[unsafe(no_mangle)]
 pub static FAULT_INTERVAL: Global<u64> = Global::new(DEFAULT_FAULT_INTERVAL);
+
+/// Waits that a CPU may record one by one before any is left out; see `WAIT_CPU_BURST`.
+#[unsafe(no_mangle)]
+pub static WAIT_BURST_OF_CPU: Global<u64> = Global::new(WAIT_CPU_BURST);
+
+/// Nanoseconds that earn it another one; see `WAIT_CPU_EARNED_NS`.
+#[unsafe(no_mangle)]
+pub static WAIT_EARNED_NS_OF_CPU: Global<u64> = Global::new(WAIT_CPU_EARNED_NS);
 
 /// Pages by which the kernel's count of a process's anonymous pages may jump without a huge one: what
 /// it counts on each CPU before it adds that up, and half a huge page.

@@ -72,9 +72,10 @@ pub static SPACES: LruHashMap<u32, Space> = LruHashMap::with_max_entries(MAX_SPA
 #[map]
 pub static ALLOWANCES: PerCpuArray<Allowance> = PerCpuArray::with_max_entries(1, 0);
 
-/// Threads that have left the CPU, by thread id. Not visible to user space.
+/// Threads that have left the CPU, by thread id, removed when they end. Who waits for long is touched
+/// least: so none makes room for another. Not visible to user space.
 #[map]
-pub static WAITERS: LruHashMap<u32, Waiter> = LruHashMap::with_max_entries(MAX_WAITERS, 0);
+pub static WAITERS: HashMap<u32, Waiter> = HashMap::with_max_entries(MAX_WAITERS, 0);
 
 /// How many waits may still be recorded one by one, on each CPU. Not visible to user space.
 #[map]

@@ -4,7 +4,8 @@
 //! there are not too many on a CPU each is recorded, with its stacks, and so is the thread's return: what
 //! is waited is exact. Where there are, that holds for threads that leave the CPU now and then, because
 //! what waits for long does not wait often; of the others one wait of some is drawn, before it is known how
-//! long it will be, and stands for them. What is still going on when somebody asks is known, too.
+//! long it will be, and stands for them. What is still going on when somebody asks is known, too, as far as
+//! it was recorded when it began.
 //!
 //! Runs under the lock of the CPU's run queue: it must be short, and wake nobody by itself.
 
@@ -16,16 +17,13 @@ use aya_ebpf::{
 };
 use holmes_common::{
     counter::{Counter, Stream},
-    limits::{
-        WAIT_BURST, WAIT_CPU_BURST, WAIT_CPU_EARNED_NS, WAIT_CPU_RESERVE, WAIT_EARNED_NS,
-        WAIT_SHARE,
-    },
-    record::{NO_CALL, RecordKind, wait_value},
+    limits::{WAIT_BURST, WAIT_EARNED_NS, WAIT_SHARE},
+    record::{RecordKind, UNKNOWN_CALL, wait_value},
 };
 
 use crate::{
     filter::{Subject, subject},
-    globals::offset,
+    globals::{WAIT_BURST_OF_CPU, WAIT_EARNED_NS_OF_CPU, offset},
     maps::{Slot, WAIT_ALLOWANCES, WAITERS},
     record::Report,
     stats::count,
@@ -36,6 +34,9 @@ use crate::{
 
 /// `BPF_ANY`, for the map's updates.
 const ANY: u64 = 0;
+
+/// `PF_EXITING` of `task_struct.flags`.
+const EXITING: u32 = 4;
 
 /// What is known of a thread that has left the CPU before.
 #[derive(Clone, Copy)]
@@ -49,7 +50,8 @@ pub struct Waiter {
     left: u32,
     /// Whether the beginning of the wait under way was recorded.
     is_recorded: u32,
-    unused: u32,
+    /// Waits recorded so far; the lowest byte counts.
+    number: u32,
 }
 
 /// What may still be recorded one by one on a CPU, whoever waits.
@@ -91,7 +93,7 @@ fn end(task: u64) {
         slot: Slot::Wait,
         kind: RecordKind::WaitEnd,
         flags: 0,
-        value: 0,
+        value: i64::from(waiter.number as u8),
         aux: 0,
     };
     if !report.send_header(&subject) {
@@ -106,16 +108,17 @@ fn begin(ctx: &RawTracePointContext) {
         return;
     };
     // What a kernel thread waits for is work; and a thread that is ending has no memory any more.
-    if current_mm() == Some(0) {
+    let is_ending = follow_half(current(), offset!(task_flags)) & EXITING != 0;
+    if is_ending || current_mm() == Some(0) {
         return;
     }
-    let Some(stands_for) = stands_for(&subject) else {
+    let Some((stands_for, number)) = stands_for(&subject) else {
         return;
     };
     let preempted: u64 = ctx.arg(0);
     // A thread may be preempted while it is about to wait: then it does not, yet.
     let state = if preempted & 1 != 0 { 0 } else { follow_half(current(), offset!(task_state)) };
-    let (mut call, mut lock) = (NO_CALL, 0);
+    let (mut call, mut lock) = (UNKNOWN_CALL, 0);
     if let Some(regs) = registers::saved_in_call().filter(|_| state != 0) {
         call = system_call::number(regs) as u32;
         if call == system_call::FUTEX as u32
@@ -129,7 +132,7 @@ fn begin(ctx: &RawTracePointContext) {
         slot: Slot::Wait,
         kind: RecordKind::Wait,
         flags: 0,
-        value: wait_value(stands_for, state, call),
+        value: wait_value(stands_for, number, state, call),
         aux: lock,
     };
     let found = registers::entered();
@@ -138,9 +141,9 @@ fn begin(ctx: &RawTracePointContext) {
     report.send_with_stacks(ctx.as_ptr(), &subject, &chains::WAITS, &found, with_kernel, |_| {});
 }
 
-/// How many waits the record of this one stands for; `None` if it is left out.
+/// How many waits the record of this one stands for, and its number; `None` if it is left out.
 #[inline(always)]
-fn stands_for(subject: &Subject) -> Option<u64> {
+fn stands_for(subject: &Subject) -> Option<(u64, u8)> {
     let waiter = match WAITERS.get_ptr_mut(subject.tid) {
         Some(waiter) => waiter,
         None => {
@@ -150,7 +153,7 @@ fn stands_for(subject: &Subject) -> Option<u64> {
                 tgid: subject.tgid,
                 left: 0,
                 is_recorded: 0,
-                unused: 0,
+                number: 0,
             };
             // A failure shows in the lookup that follows.
             let _ = WAITERS.insert(subject.tid, new, ANY);
@@ -167,7 +170,8 @@ fn stands_for(subject: &Subject) -> Option<u64> {
     waiter.cgroup_id = subject.cgroup_id;
     waiter.tgid = subject.tgid;
     waiter.is_recorded = 1;
-    Some(drawn)
+    waiter.number = waiter.number.wrapping_add(1);
+    Some((drawn, waiter.number as u8))
 }
 
 #[inline(always)]
@@ -178,7 +182,8 @@ fn draw(waiter: &mut Waiter) -> Option<u64> {
     if since >= WAIT_EARNED_NS {
         let left = u64::from(waiter.left) + since / WAIT_EARNED_NS;
         waiter.left = if left > WAIT_BURST { WAIT_BURST } else { left } as u32;
-        waiter.earned_at = now;
+        // What is not enough for another one counts for the next.
+        waiter.earned_at = now.wrapping_sub(since % WAIT_EARNED_NS);
     }
     if is_affordable(waiter, now) {
         return Some(1);
@@ -198,19 +203,20 @@ fn is_affordable(waiter: &mut Waiter, now: u64) -> bool {
     // SAFETY: the entry is this CPU's, and switches on one CPU do not interrupt each other.
     let allowance = unsafe { &mut *allowance };
     let since = now.wrapping_sub(allowance.earned_at);
-    if since >= WAIT_CPU_EARNED_NS {
-        let left = allowance.left + since / WAIT_CPU_EARNED_NS;
-        allowance.left = if left > WAIT_CPU_BURST { WAIT_CPU_BURST } else { left };
-        allowance.earned_at = now;
+    let (burst, earned_ns) = (WAIT_BURST_OF_CPU.load(), WAIT_EARNED_NS_OF_CPU.load());
+    if earned_ns > 0 && since >= earned_ns {
+        let left = allowance.left + since / earned_ns;
+        allowance.left = if left > burst { burst } else { left };
+        allowance.earned_at = now.wrapping_sub(since % earned_ns);
     }
     if allowance.left == 0 {
         return false;
     }
-    let is_many = allowance.left <= WAIT_CPU_RESERVE;
-    if is_many && waiter.left == 0 {
-        return false;
-    }
-    if is_many {
+    // Half of it is for threads that do not wait often.
+    if allowance.left <= burst / 2 {
+        if waiter.left == 0 {
+            return false;
+        }
         waiter.left -= 1;
     }
     allowance.left -= 1;
@@ -224,4 +230,5 @@ pub fn forget(tid: u32) {
     let _ = WAITERS.remove(tid);
 }
 
-const _: () = assert!(WAIT_SHARE.is_power_of_two());
+// A record's waits have eight bits.
+const _: () = assert!(WAIT_SHARE.is_power_of_two() && WAIT_SHARE < 256);

@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use holmes_tests::cgroup::TestCgroup;
@@ -118,5 +119,56 @@ fn threads_blocked_in_c() -> anyhow::Result<()> {
     ensure!(waits >= 50, "{waits} threads in C\n{}", blocked.top("delay"));
     let created = incident.profile("threads")?.total("created")?;
     ensure!(created >= 50, "{created} threads created");
+    service.stop()
+}
+
+/// A rule of goroutines that fires when so many more are there than usual.
+const GOROUTINES: &str = "goroutines=min:40,diff:50,abs:0,max:0,cooldown:1m";
+
+/// "goroutine explosion caused by deadlock": two requests hold a lock each and wait for the other's, and all
+/// that come after them wait for one of the two.
+#[test]
+fn a_deadlock() -> anyhow::Result<()> {
+    let Some(_machine) = machine::live()? else { return Ok(()) };
+    let mut service = Service::start(GOROUTINES)?;
+    service.ask("/lockorder1", 1)?;
+    service.ask("/lockorder2", 1)?;
+    std::thread::sleep(Duration::from_secs(1));
+    service.ask("/req", 100)?;
+    let profile = service.incident()?.profile("goroutines")?;
+    let waiting = profile.cumulative("goroutine", "main.request")?;
+    ensure!(waiting >= 30, "{waiting} requests wait\n{}", profile.top("goroutine"));
+    for guilty in ["main.lockOrder1", "main.lockOrder2"] {
+        let chain =
+            profile.chain("goroutine", &[guilty, "main.lockInOrder", "sync.(*Mutex).Lock"])?;
+        ensure!(chain == 1, "{chain} in {guilty}\n{}", profile.top("goroutine"));
+    }
+    service.stop()
+}
+
+/// "goroutine explosion caused by channel block".
+#[test]
+fn a_channel_that_nobody_receives_from() -> anyhow::Result<()> {
+    let Some(_machine) = machine::live()? else { return Ok(()) };
+    let mut service = Service::start(GOROUTINES)?;
+    service.ask("/chanblock", 100)?;
+    let profile = service.incident()?.profile("goroutines")?;
+    let key = ("wait_reason", "chan send");
+    let waiting = profile.labelled("goroutine", "main.channelBlock", key)?;
+    ensure!(waiting >= 30, "{waiting} wait\n{}", profile.top("goroutine"));
+    service.stop()
+}
+
+/// "process slowly leaks goroutines": one for each request, which is answered.
+#[test]
+fn goroutines_that_leak() -> anyhow::Result<()> {
+    let Some(_machine) = machine::live()? else { return Ok(()) };
+    let service = Service::start(GOROUTINES)?;
+    for _ in 0..100 {
+        http::request(service.address, "GET", "/leak", &[])?;
+    }
+    let profile = service.incident()?.profile("goroutines")?;
+    let left = profile.labelled("goroutine", "main.consume", ("wait_reason", "chan receive"))?;
+    ensure!(left >= 30, "{left} are left behind\n{}", profile.top("goroutine"));
     service.stop()
 }

@@ -106,6 +106,9 @@ fn without_the_kernels_types_what_is_mapped_still_counts() -> anyhow::Result<()>
         let reached = calls == asked["mmap_calls"] && bytes == asked["mmap_bytes"];
         (reached && unknown > 0.0).then_some(())
     })?;
+    // Who waits cannot be told without them, and that is said.
+    let waits = recorder.metrics()?.need("holmes_probe_up", &[("probe", "waits")])?;
+    ensure!(waits == 0.0, "the probe of waits is on");
     recorder.stop()?.account.expect_balanced()?;
     Ok(())
 }

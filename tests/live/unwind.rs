@@ -168,7 +168,10 @@ fn a_static_program_of_musl() -> anyhow::Result<()> {
     if machine::installed("musl-gcc").is_none() {
         return Ok(());
     }
-    let profile = static_musl("musl", &[])?.profile;
+    let recorded = static_musl("musl", &[])?;
+    // Of stacks that waited for their table some callers are missing: on an emulated CPU a few.
+    let early = i64::try_from(recorded.copies.len() - since_the_tables(&recorded)?.len())?;
+    let profile = recorded.profile;
     // What musl calls is found below who called musl.
     for way in [
         &["sort_numbers", "qsort", "compare"][..],
@@ -180,12 +183,15 @@ fn a_static_program_of_musl() -> anyhow::Result<()> {
         let whole = profile.chain("samples", &[&["every_way"][..], way].concat())?;
         ensure!(whole > 0, "{way:?} was not seen:\n{}", profile.top("samples"));
         // Signals interrupt the program anywhere.
-        ensure!(whole == all || leaf == "on_signal", "{way:?}: {whole} of {all}");
+        ensure!(
+            whole + early >= all || leaf == "on_signal",
+            "{way:?}: {whole} of {all}, {early} were early"
+        );
     }
     let main = profile.chain("samples", &["_start", "main", "every_way"])?;
     let thread = profile.chain("samples", &["__clone", "second_thread", "every_way"])?;
     let total = profile.total("samples")?;
-    let (both, allowed) = ((main + thread) as f64, total as f64 * WHOLE / 100.0);
+    let (both, allowed) = ((main + thread + early) as f64, total as f64 * WHOLE / 100.0);
     ensure!(main > 0 && thread > 0 && both >= allowed, "{main} + {thread} of {total}");
     Ok(())
 }

@@ -18,7 +18,7 @@ impl FlightRecorder {
 
     pub(super) fn looked(&mut self, look: MemoryLook) {
         let MemoryLook { time: _, target, gone, resident, report, holders, kills } = look;
-        holders.iter().for_each(|holder| self.window.lock_held(holder));
+        self.window.locks_held(&holders);
         for (tgid, addresses) in &gone {
             self.window.pages_gone(*tgid, addresses);
         }

@@ -91,12 +91,13 @@ pub fn decode(bytes: &[u8]) -> Result<Observation, Malformed> {
             let value = value.cast_unsigned();
             let call = Some((value >> 32) as u32).filter(|call| *call != NO_CALL);
             What::Wait {
-                waits: value & 0xffff,
+                waits: value & 0xff,
+                number: (value >> 8) as u8,
                 cause: WaitCause::of((value >> 16) as u32 & 0xffff, call.map(i64::from)),
                 lock: aux,
             }
         }
-        RecordKind::WaitEnd => What::WaitEnd,
+        RecordKind::WaitEnd => What::WaitEnd { number: value as u8 },
         RecordKind::StackCopy => return Err(Malformed::UnknownKind(raw_kind)),
     };
     Ok(Observation {

@@ -224,13 +224,18 @@ pub enum What {
     Wait {
         /// Waits that it stands for.
         waits: u64,
+        /// Which one of the thread's it is, around and around.
+        number: u8,
         /// What for.
         cause: WaitCause,
         /// The address of the futex that it waits for; 0 if it waits for something else.
         lock: u64,
     },
     /// The thread has the CPU again.
-    WaitEnd,
+    WaitEnd {
+        /// Which one of its waits is over.
+        number: u8,
+    },
 }
 
 /// Of recordings that were made before a record could stand for several calls.
@@ -281,7 +286,7 @@ impl What {
             | Self::Exit
             | Self::OomVictim => Stream::Tasks,
             Self::Allocation { .. } | Self::Free { .. } => Stream::Allocations,
-            Self::Wait { .. } | Self::WaitEnd => Stream::Waits,
+            Self::Wait { .. } | Self::WaitEnd { .. } => Stream::Waits,
         }
     }
 }

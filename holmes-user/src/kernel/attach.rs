@@ -12,8 +12,10 @@ use holmes_common::limits::FAULT_FREQUENCY;
 use tracing::{debug, warn};
 
 use super::OptionalProbe;
+use super::features::Roots;
 use super::loading;
 use super::probes::{ProbeState, ProbeStatus, SampleEvent, Sampling};
+use super::release::Release;
 use super::spaces;
 
 /// One probe as the user knows it.
@@ -23,6 +25,15 @@ struct Probe {
     program: &'static str,
     /// The raw tracepoint that the program is attached to.
     tracepoint: &'static str,
+}
+
+impl Probe {
+    /// What came of attaching it.
+    fn status(&self, attached: Result<(), String>) -> ProbeStatus {
+        let state = ProbeState::of(attached.map(|()| String::new()));
+        let Self { name, enables, program, .. } = *self;
+        ProbeStatus { name, enables, programs: vec![program], state }
+    }
 }
 
 const PROBES: &[Probe] = &[
@@ -51,7 +62,7 @@ const PROBES: &[Probe] = &[
         tracepoint: "sys_exit",
     },
     Probe {
-        name: "waits",
+        name: WAITS,
         enables: "where threads wait, for what and how long",
         program: "sched_switch",
         tracepoint: "sched_switch",
@@ -63,6 +74,26 @@ const PROBES: &[Probe] = &[
         tracepoint: "mark_victim",
     },
 ];
+
+/// The probe of waits.
+const WAITS: &str = "waits";
+
+/// Since when the ring buffer may be written to where nothing may sleep, on a kernel that can be preempted
+/// everywhere: before, the lock of the run queue was held while it slept (`bpf: Use raw_spinlock_t in
+/// ringbuf`, in 6.12).
+const WRITES_WITHOUT_SLEEP: Release = Release::new(6, 12);
+
+/// Why the probe of waits must not be attached on this kernel, if so. `know_tasks`: whether the probes can
+/// read what a task is.
+pub(super) fn no_waits(know_tasks: bool) -> Option<&'static str> {
+    if !know_tasks {
+        return Some("the kernel's types cannot be read, and it is blind without them");
+    }
+    let is_realtime = std::fs::read_to_string("/sys/kernel/realtime");
+    let is_realtime = is_realtime.is_ok_and(|text| text.trim() == "1");
+    let is_old = Roots::default().release().is_some_and(|it| it < WRITES_WITHOUT_SLEEP);
+    (is_realtime && is_old).then_some("a realtime kernel before 6.12 could hang")
+}
 
 /// The programs of perf events.
 const SAMPLE: &str = "sample";
@@ -88,8 +119,13 @@ pub(super) fn all(
     ebpf: &mut Ebpf,
     frequency: u32,
     without: &[OptionalProbe],
+    no_waits: Option<&str>,
 ) -> (Vec<ProbeStatus>, Option<Sampling>) {
-    let mut statuses = attach_where(ebpf, without, |_| true);
+    let mut statuses = attach_where(ebpf, without, |name| no_waits.is_none() || name != WAITS);
+    if let Some(why) = no_waits.filter(|_| !is_left_out(WAITS, without)) {
+        let probe = PROBES.iter().find(|probe| probe.name == WAITS);
+        statuses.extend(probe.map(|probe| probe.status(Err(why.to_owned()))));
+    }
     let faults = unless_left_out("faults", without, || faults(ebpf));
     let state = ProbeState::of(faults);
     let programs = vec![FAULT];
@@ -134,12 +170,7 @@ fn attach_where(
 ) -> Vec<ProbeStatus> {
     let wanted = PROBES.iter().filter(|probe| wanted(probe.name));
     wanted
-        .map(|probe| {
-            let attached = unless_left_out(probe.name, without, || attach(ebpf, probe));
-            let state = ProbeState::of(attached.map(|()| String::new()));
-            let programs = vec![probe.program];
-            ProbeStatus { name: probe.name, enables: probe.enables, programs, state }
-        })
+        .map(|probe| probe.status(unless_left_out(probe.name, without, || attach(ebpf, probe))))
         .collect()
 }
 

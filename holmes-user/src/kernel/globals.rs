@@ -4,8 +4,10 @@
 
 use std::process;
 
+use aya::util::online_cpus;
 use aya::{EbpfLoader, Pod};
-use holmes_common::globals::{Offsets, TargetMode, UNIFIED_HIERARCHY};
+use holmes_common::globals::{NO_OFFSET, Offsets, TargetMode, UNIFIED_HIERARCHY};
+use holmes_common::limits::{WAIT_CPU_BURST, WAIT_CPU_EARNED_NS, WAIT_CPUS};
 use tracing::warn;
 
 use super::btf::{KernelTypes, VMLINUX};
@@ -26,6 +28,8 @@ pub(super) struct Globals {
     copy_stacks: u32,
     pointer_code_mask: u64,
     allocation_interval: u64,
+    wait_burst: u64,
+    wait_earned_ns: u64,
     log_level: u8,
 }
 
@@ -34,7 +38,7 @@ pub(super) struct Globals {
 #[repr(transparent)]
 struct OffsetsPod(Offsets);
 
-// SAFETY: nineteen `u32` without padding (asserted beside its definition); every byte is initialised.
+// SAFETY: twenty `u32` without padding (asserted beside its definition); every byte is initialised.
 unsafe impl Pod for OffsetsPod {}
 
 impl Globals {
@@ -79,8 +83,16 @@ impl Globals {
             copy_stacks: u32::from(plan.copy_stacks),
             pointer_code_mask: pointer_code_mask(),
             allocation_interval: plan.allocation_interval.unwrap_or(0),
+            wait_burst: WAIT_CPU_BURST / share_of_cpu(),
+            wait_earned_ns: WAIT_CPU_EARNED_NS * share_of_cpu(),
             log_level: if plan.probe_log { aya_log::Level::Debug as u8 } else { 0 },
         })
+    }
+
+    /// Whether the probes find out what a task is and whether it waits.
+    pub(super) fn know_tasks(&self) -> bool {
+        let Offsets { task_pid, task_mm, task_state, .. } = self.offsets.0;
+        ![task_pid, task_mm, task_state].contains(&NO_OFFSET)
     }
 
     /// Whether the probes read what they can by plain loads. Verifiers differ in which types they know
@@ -108,6 +120,8 @@ impl Globals {
             .override_global("COPY_STACKS", &self.copy_stacks, true)
             .override_global("POINTER_CODE_MASK", &self.pointer_code_mask, true)
             .override_global("ALLOCATION_INTERVAL", &self.allocation_interval, true)
+            .override_global("WAIT_BURST_OF_CPU", &self.wait_burst, true)
+            .override_global("WAIT_EARNED_NS_OF_CPU", &self.wait_earned_ns, true)
             .override_global(aya_log::LEVEL, &self.log_level, false);
     }
 }
@@ -119,6 +133,12 @@ fn count_noise() -> u32 {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let batch = u32::try_from(cpus).unwrap_or(u32::MAX).saturating_mul(2).max(64);
     (batch + batch / 2).max(256)
+}
+
+/// How many CPUs share what one may record of waits.
+fn share_of_cpu() -> u64 {
+    let cpus = online_cpus().map_or(1, |cpus| cpus.len());
+    (cpus as u64).div_ceil(WAIT_CPUS).clamp(1, WAIT_CPU_BURST)
 }
 
 /// Bits of a user address that hold its authentication code on arm64: all above the 48 of an address

@@ -92,6 +92,8 @@ pub struct Probes {
     /// `None` where CPUs are not sampled.
     frequency: Option<u32>,
     without: Vec<OptionalProbe>,
+    /// Why the probe of waits must not be attached, if so.
+    no_waits: Option<&'static str>,
     statuses: Vec<ProbeStatus>,
     sampling: Option<Sampling>,
 }
@@ -125,6 +127,7 @@ impl Probes {
             logger,
             frequency,
             without: plan.without.clone(),
+            no_waits: attach::no_waits(globals.know_tasks()),
             statuses: Vec::new(),
             sampling: None,
         })
@@ -137,7 +140,7 @@ impl Probes {
     /// Only where nothing works: a probe that does not attach is off, see [`Self::statuses`].
     pub fn attach(&mut self) -> Result<(), KernelError> {
         let (statuses, sampling) = match self.frequency {
-            Some(frequency) => attach::all(&mut self.ebpf, frequency, &self.without),
+            Some(frequency) => attach::all(&mut self.ebpf, frequency, &self.without, self.no_waits),
             None => (attach::lifecycle(&mut self.ebpf), None),
         };
         if statuses.iter().all(|status| !status.is_on()) {

@@ -120,7 +120,7 @@ impl Live {
         let Self { drainer, attributor, unwinder, delivered, .. } = self;
         let drained = drainer.drain(|observation| {
             // The end of a wait is no record of its own: its beginning was taken.
-            if observation.what != What::WaitEnd {
+            if !matches!(observation.what, What::WaitEnd { .. }) {
                 *delivered.entry(observation.what.stream()).or_insert(0) += 1;
             }
             let attributed = attributor.attribute(observation);

@@ -18,6 +18,7 @@ use super::os_signals::{OsSignal, OsSignals};
 use super::{advice, balance, symbolizer};
 use crate::capture::{CaptureSettings, FlightRecorder, Input, MemoryLook, Start};
 use crate::collect::{Nanos, clock};
+use crate::kernel::OptionalProbe;
 use crate::profile::{self, About};
 use crate::rules::RuleSet;
 use crate::settings::{RecordEvent, RecordFormat, RecordSettings, Tunables, WindowSettings};
@@ -59,6 +60,10 @@ async fn record(settings: &RecordSettings) -> anyhow::Result<()> {
         live.announce();
         bail!("CPUs cannot be sampled here: `holmes-ebpf check` tells what to change");
     };
+    if settings.event == RecordEvent::Blocked && !live.probes.is_on(OptionalProbe::Waits) {
+        live.announce();
+        bail!("waits cannot be recorded here: `holmes-ebpf check` tells what to change");
+    }
     info!("recording {} for {}", live.watched, humantime::format_duration(settings.duration));
     let start = Start {
         time: from,

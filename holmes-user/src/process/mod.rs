@@ -26,6 +26,6 @@ pub use attributed::{Attributed, Cgroup, Container, is_within};
 pub use attributor::Attributor;
 pub use cgroups::CgroupIndex;
 pub use image::{Image, Mapping, Object, ObjectKind};
-pub use lock_holder::{LockHolder, lock_holder};
+pub use lock_holder::{LockHolder, lock_holders};
 pub use perf_map::perf_map;
 pub use table::{ProcessStats, ProcessTable};

@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use holmes_common::limits::{WAIT_CPU_EARNED_NS, WAIT_EARNED_NS, WAIT_SHARE};
+use holmes_common::limits::WAIT_SHARE;
 
 use crate::capture::{Incident, Losses, Reason};
 use crate::rules::FiredRule;
 use crate::window::{Cut, ProfileKind};
-
-const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 /// Losses above this share of the samples taken make a profile's shares doubtful, in percent.
 const DOUBTFUL_PERCENT: f64 = 1.0;
@@ -60,12 +58,12 @@ impl About {
                 cut.to.since(cut.from).as_secs_f64()
             ),
         ];
-        comments.extend(loss_comments(&incident.losses));
+        comments.extend(loss_comments(&incident.losses, cut.kind));
         if cut.kind == ProfileKind::Memory {
             comments.extend(memory_comments(incident, cut));
         }
         if cut.kind == ProfileKind::Blocked {
-            comments.extend(wait_comments(cut));
+            comments.extend(wait_comments(cut, &incident.losses));
         }
         let (sample_period_ns, memory_interval) =
             (incident.sample_period_ns, incident.memory_interval);
@@ -82,9 +80,9 @@ impl About {
     ) -> Self {
         let mut comments =
             vec![format!("holmes-ebpf {}", env!("CARGO_PKG_VERSION")), format!("target: {target}")];
-        comments.extend(loss_comments(losses));
+        comments.extend(loss_comments(losses, cut.kind));
         if cut.kind == ProfileKind::Blocked {
-            comments.extend(wait_comments(cut));
+            comments.extend(wait_comments(cut, losses));
         }
         Self { start_unix_ns, sample_period_ns, memory_interval: 0, comments }
     }
@@ -120,20 +118,26 @@ impl About {
     }
 }
 
+/// What of waits was lost: their beginnings, or how long they took.
+fn lost_waits(losses: &Losses) -> u64 {
+    let of_waits = |name: &str| name.starts_with("waits_") || name.starts_with("wait_");
+    losses.notes.iter().filter(|(name, _)| of_waits(name)).map(|(_, count)| count).sum()
+}
+
 /// How far a profile of waits can be trusted.
-fn wait_comments(cut: &Cut) -> [String; 2] {
+fn wait_comments(cut: &Cut, losses: &Losses) -> [String; 3] {
     let [waits, delay, ..] = cut.totals();
+    let lost = lost_waits(losses);
     [
         format!(
             "waits: {waits} began in the window; {delay} ns were waited in it, whenever that began"
         ),
         format!(
-            "waits: each is counted where a CPU switches less than {} times in a second, and of threads \
-             that wait less than {} times; of others one of {WAIT_SHARE} stands for all: n waits are within \
-             sqrt(n x {WAIT_SHARE}) of the truth, two times out of three",
-            NANOS_PER_SECOND / WAIT_CPU_EARNED_NS,
-            NANOS_PER_SECOND / WAIT_EARNED_NS
+            "waits: exact, but of threads that wait often on a CPU that switches a thousand times in a \
+             second one of {WAIT_SHARE} stands for all: n of those are within sqrt(n x {WAIT_SHARE}) of the \
+             truth, two times out of three"
         ),
+        trust(lost, lost.saturating_add(waits.unsigned_abs()), "records of waits"),
     ]
 }
 
@@ -162,16 +166,23 @@ fn nanos(duration: Duration) -> u64 {
     duration.as_nanos().try_into().unwrap_or(u64::MAX)
 }
 
-fn loss_comments(losses: &Losses) -> Vec<String> {
-    let lost = losses.lost_in_all();
-    let counts = format!("CPU samples: {}", losses.account());
-    let percent = 100.0 * lost as f64 / losses.taken.max(1) as f64;
-    let trust = if percent > DOUBTFUL_PERCENT {
-        format!("shares are doubtful: {percent:.1} % of the samples were lost")
+/// Whether a profile can be trusted of which so much was lost.
+fn trust(lost: u64, taken: u64, what: &str) -> String {
+    let percent = 100.0 * lost as f64 / taken.max(1) as f64;
+    if percent > DOUBTFUL_PERCENT {
+        format!("shares are doubtful: {percent:.1} % of the {what} were lost")
     } else {
         "shares can be trusted".to_owned()
-    };
-    let mut comments = vec![counts, trust];
+    }
+}
+
+fn loss_comments(losses: &Losses, kind: ProfileKind) -> Vec<String> {
+    let lost = losses.lost_in_all();
+    let counts = format!("CPU samples: {}", losses.account());
+    let mut comments = vec![counts];
+    if kind != ProfileKind::Blocked {
+        comments.push(trust(lost, losses.taken, "samples"));
+    }
     let noted = losses.notes.iter().filter(|&(_, &count)| count > 0);
     comments.extend(noted.map(|(what, count)| format!("{what}: {count}")));
     comments
@@ -206,5 +217,18 @@ mod tests {
         );
         let about = About::recording(5, 1, "host", &losses(100, 1), &cut);
         assert!(about.comments.contains(&"shares can be trusted".to_owned()));
+    }
+
+    #[test]
+    fn a_profile_of_waits_is_judged_by_what_was_lost_of_waits() {
+        let mut cut = made().cut;
+        cut.kind = ProfileKind::Blocked;
+        let told = |losses: &Losses| About::recording(5, 1, "host", losses, &cut).comments;
+        let is_doubtful = |told: Vec<String>| told.iter().any(|it| it.starts_with("shares are"));
+        // CPU samples say nothing of it.
+        assert!(!is_doubtful(told(&losses(100, 50))));
+        let mut some = losses(100, 0);
+        some.notes.insert("wait_ends_lost".to_owned(), 5);
+        assert!(is_doubtful(told(&some)), "{:?}", told(&some));
     }
 }

@@ -104,9 +104,16 @@ impl Window {
         if kind == ProfileKind::Blocked {
             for waiting in self.waits.under_way() {
                 let (site, time) = (waiting.site(), waiting.time_in(start_of(first), onset));
-                if time > 0 && wanted(site.owner.value()) {
-                    add(&site.owner, &site.stack, waiting.detail(), pair([0, time]));
+                if time == 0 || !wanted(site.owner.value()) {
+                    continue;
                 }
+                // Its beginning is counted among those that are over.
+                let began = waiting.since().second();
+                let is_counted = (first.max(self.first_second())..behind).contains(&began);
+                let waits = if is_counted { waiting.waits() } else { 0 };
+                let time = i64::try_from(time).unwrap_or(i64::MAX);
+                add(&site.owner, &site.stack, waiting.detail(), pair([waits, time]));
+                add(&site.owner, &site.stack, waiting.plain_detail(), pair([-waits, 0]));
             }
         }
         let mut samples: Vec<CutSample> = values
@@ -119,6 +126,7 @@ impl Window {
                 values,
             })
             .collect();
+        samples.retain(|sample| sample.values.iter().any(|value| *value != 0));
         // The tables' order depends on their hash seeds; this one only on what was observed.
         samples.sort_unstable_by(|left, right| {
             let stacks = || {

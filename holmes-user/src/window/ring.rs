@@ -106,8 +106,9 @@ impl Window {
         let mut fate =
             self.place(second, (kind, detail), owner, stack, values, |this, site| match what {
                 What::NewThread { tid: new } => this.thread_created(new, tgid, time, site),
-                What::Wait { waits, .. } => {
-                    this.wait_began(tid, Waiting::new(time, waits, detail, site));
+                What::Wait { waits, number, cause, lock } => {
+                    let waiting = Waiting::new(time, (waits, number), (cause, lock), site);
+                    this.wait_began(tid, waiting);
                 }
                 What::Fault { address, bytes, memory } => {
                     this.page_touched(tgid, address, (time, bytes, memory), site);
@@ -125,11 +126,14 @@ impl Window {
     /// Tells the ledgers what ended, began or was given back.
     fn follow(&mut self, observation: &Observation) {
         let Observation { tgid, tid, time, .. } = *observation;
+        if !matches!(observation.what, What::Wait { .. } | What::WaitEnd { .. }) {
+            self.wait_contradicted(tid, time);
+        }
         let mut unused = Unused::new();
         match observation.what {
-            What::WaitEnd => self.wait_ended(tid, time),
+            What::WaitEnd { number } => self.wait_ended(tid, time, number),
+            What::NewThread { tid: new } => self.wait_forgotten(new),
             What::Exit => {
-                self.wait_forgotten(tid);
                 self.threads.end(tid, time, &mut unused);
                 if observation.flags & flag::LAST_THREAD != 0 {
                     self.residents.ended(tgid, time);
@@ -141,6 +145,7 @@ impl Window {
             }
             What::NewProcess { tgid: child } => {
                 // Whoever had these ids before is gone, even if the record that said so was lost.
+                self.wait_forgotten(child);
                 self.threads.end(child, time, &mut unused);
                 self.threads.end_process(child, time, &mut unused);
                 self.residents.forked(tgid, child, time, &mut unused);

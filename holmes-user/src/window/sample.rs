@@ -45,7 +45,7 @@ pub(super) fn sample(what: What, sample_period_ns: u64) -> Option<(ProfileKind, 
         What::NewThread { .. } => Some((ProfileKind::Threads, [1, 0])),
         // How long it takes is not known yet: the ledger of waits adds it.
         What::Wait { waits, .. } => Some((ProfileKind::Blocked, [saturate(waits), 0])),
-        What::WaitEnd
+        What::WaitEnd { .. }
         | What::Released { .. }
         | What::Moved { .. }
         | What::NewProcess { .. }
@@ -62,7 +62,8 @@ pub(super) fn sample(what: What, sample_period_ns: u64) -> Option<(ProfileKind, 
 pub(super) fn detail(what: What) -> Detail {
     match what {
         What::Fault { memory, .. } => Detail::Memory(memory),
-        What::Wait { cause, lock, .. } => Detail::Wait { cause, lock, holder: 0 },
+        // For which lock is told as long as it is waited for: there are as many as threads.
+        What::Wait { cause, .. } => Detail::Wait { cause, lock: 0, holder: 0 },
         _ => Detail::None,
     }
 }

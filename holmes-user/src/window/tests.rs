@@ -313,8 +313,8 @@ proptest! {
                     What::Fault { address: (stack + ms % 4) << 12, bytes: 1 + ms, memory: Memory::File }
                 }
                 6 => What::Released { start: stack << 12, bytes: 4096 },
-                7 => What::Wait { waits: 1 + stack, cause: WaitCause::Io, lock: 0 },
-                8 => What::WaitEnd,
+                7 => What::Wait { waits: 1 + stack, number: 7, cause: WaitCause::Io, lock: stack },
+                8 => What::WaitEnd { number: 7 },
                 _ => What::NewProcess { tgid: (tgid + 1) % 3 },
             };
             window.observe(Process::new(tgid, "/app").does(tid, ms, &[stack], what));

@@ -14,7 +14,7 @@ use super::cut::{Detail, Owner, ProfileKind};
 use super::intern::table_bytes;
 use super::ring::{NANOS_PER_SECOND, Window};
 use super::sites::{Site, Sites, Unused};
-use crate::collect::Nanos;
+use crate::collect::{Nanos, WaitCause};
 use crate::process::LockHolder;
 
 /// Waits under way at the same time: as many threads as the thread ledger follows.
@@ -30,7 +30,7 @@ pub struct WaitStats {
     pub waiting: usize,
     /// Waits that were not followed, because the ledger was full: their time is in no profile.
     pub untracked: u64,
-    /// Waits whose end was not seen: their time is in no profile.
+    /// Waits whose end was not seen: from when that is known on, their time is in no profile.
     pub unended: u64,
 }
 
@@ -40,29 +40,55 @@ pub(super) struct Waiting {
     since: Nanos,
     /// How many waits it stands for.
     waits: u64,
-    detail: Detail,
+    /// Which one of the thread's it is.
+    number: u8,
+    cause: WaitCause,
+    /// The address of the futex that is waited for; 0 for something else.
+    lock: u64,
+    /// The thread that holds it; 0 if nobody knows.
+    holder: u32,
     tgid: u32,
     site: Site,
 }
 
 impl Waiting {
-    pub(super) fn new(since: Nanos, waits: u64, detail: Detail, site: Site) -> Self {
+    pub(super) fn new(
+        since: Nanos,
+        (waits, number): (u64, u8),
+        (cause, lock): (WaitCause, u64),
+        site: Site,
+    ) -> Self {
         let tgid = site.owner.value().tgid;
-        Self { since, waits, detail, tgid, site }
+        Self { since, waits, number, cause, lock, holder: 0, tgid, site }
     }
 
     pub(super) fn site(&self) -> &Site {
         &self.site
     }
 
-    pub(super) fn detail(&self) -> Detail {
-        self.detail
+    /// When it began.
+    pub(super) fn since(&self) -> Nanos {
+        self.since
     }
 
-    /// The time in `from..to` of all waits that it stands for, in nanoseconds.
-    pub(super) fn time_in(&self, from: Nanos, to: Nanos) -> i64 {
-        let time = to.0.saturating_sub(self.since.0.max(from.0));
-        i64::try_from(time.saturating_mul(self.waits)).unwrap_or(i64::MAX)
+    /// How many waits it stands for.
+    pub(super) fn waits(&self) -> i64 {
+        i64::try_from(self.waits).unwrap_or(i64::MAX)
+    }
+
+    /// As it is told while it goes on.
+    pub(super) fn detail(&self) -> Detail {
+        Detail::Wait { cause: self.cause, lock: self.lock, holder: self.holder }
+    }
+
+    /// As it is told when it is over, and where its beginning is counted.
+    pub(super) fn plain_detail(&self) -> Detail {
+        Detail::Wait { cause: self.cause, lock: 0, holder: 0 }
+    }
+
+    /// Its time in `from..to`, in nanoseconds: of this thread alone, which cannot wait for longer.
+    pub(super) fn time_in(&self, from: Nanos, to: Nanos) -> u64 {
+        to.0.saturating_sub(self.since.0.max(from.0))
     }
 }
 
@@ -131,22 +157,18 @@ impl Waits {
 impl Window {
     /// The locks that threads wait for now whose owner `wanted` names, by process and address, each once.
     pub fn locks_awaited(&self, wanted: &dyn Fn(&Owner) -> bool) -> BTreeSet<(u32, u64)> {
-        let of = |waiting: &Waiting| match waiting.detail {
-            Detail::Wait { lock, .. } if lock != 0 => Some((waiting.tgid, lock)),
-            _ => None,
-        };
-        let under_way = self.waits.under_way().filter(|it| wanted(it.site.owner.value()));
-        under_way.filter_map(of).collect()
+        let for_locks = self.waits.under_way().filter(|waiting| waiting.lock != 0);
+        let wanted = for_locks.filter(|waiting| wanted(waiting.site.owner.value()));
+        wanted.map(|waiting| (waiting.tgid, waiting.lock)).collect()
     }
 
-    /// Somebody has looked who holds a lock: that is what threads wait for now.
-    pub fn lock_held(&mut self, held: &LockHolder) {
-        for waiting in self.waits.waiting.values_mut().filter(|it| it.tgid == held.tgid) {
-            if let Detail::Wait { lock, holder, .. } = &mut waiting.detail
-                && *lock == held.lock
-            {
-                *holder = held.tid;
-            }
+    /// Somebody has looked who holds locks: that is what threads wait for now. What was known before of
+    /// others is no longer true.
+    pub fn locks_held(&mut self, held: &[LockHolder]) {
+        let held: FxHashMap<(u32, u64), u32> =
+            held.iter().map(|it| ((it.tgid, it.lock), it.tid)).collect();
+        for waiting in self.waits.waiting.values_mut() {
+            waiting.holder = held.get(&(waiting.tgid, waiting.lock)).copied().unwrap_or(0);
         }
     }
 
@@ -163,28 +185,44 @@ impl Window {
     }
 
     /// The thread has the CPU again: the time of its wait goes to the seconds that it lay in.
-    pub(super) fn wait_ended(&mut self, tid: u32, time: Nanos) {
+    pub(super) fn wait_ended(&mut self, tid: u32, time: Nanos, number: u8) {
         let Some(waiting) = self.waits.end(tid) else { return };
+        let mut unused = Unused::new();
+        if waiting.number == number {
+            self.add_time(&waiting, time);
+        } else {
+            // The end of another one, whose beginning was lost, as was the end of this.
+            self.waits.unended += 1;
+        }
+        self.waits.forget(waiting, &mut unused);
+        self.release(unused);
+    }
+
+    fn add_time(&mut self, waiting: &Waiting, time: Nanos) {
         // So there are no more seconds than the window has.
         self.advance(time);
         let first = waiting.since.second().max(self.first_second());
         for second in first..=time.second() {
             let begin = Nanos(second.saturating_mul(NANOS_PER_SECOND));
             let end = Nanos(begin.0.saturating_add(NANOS_PER_SECOND)).min(time);
-            let nanos = waiting.time_in(begin, end);
+            let nanos = waiting.time_in(begin, end).saturating_mul(waiting.waits);
             if nanos > 0 {
                 let Site { owner, stack } = waiting.site.clone();
-                let key =
-                    CellKey { kind: ProfileKind::Blocked, owner, stack, detail: waiting.detail };
-                self.add(second, key, [0, nanos]);
+                let detail = waiting.plain_detail();
+                let key = CellKey { kind: ProfileKind::Blocked, owner, stack, detail };
+                self.add(second, key, [0, i64::try_from(nanos).unwrap_or(i64::MAX)]);
             }
         }
-        let mut unused = Unused::new();
-        self.waits.forget(waiting, &mut unused);
-        self.release(unused);
     }
 
-    /// The thread has ended: it waits for nothing any more.
+    /// The thread has done something else: if it was taken to wait, the record of the end was lost.
+    pub(super) fn wait_contradicted(&mut self, tid: u32, time: Nanos) {
+        if self.waits.waiting.get(&tid).is_some_and(|waiting| waiting.since < time) {
+            self.wait_forgotten(tid);
+        }
+    }
+
+    /// Nobody of this number waits any more.
     pub(super) fn wait_forgotten(&mut self, tid: u32) {
         let Some(waiting) = self.waits.end(tid) else { return };
         let mut unused = Unused::new();
@@ -197,12 +235,14 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collect::{WaitCause, What};
+    use crate::collect::What;
     use crate::settings::WindowSettings;
     use crate::window::Cut;
     use crate::window::testing::{PERIOD_NS, Process};
 
     const LOCK: u64 = 0x7000;
+
+    const END: What = What::WaitEnd { number: 1 };
 
     fn window() -> Window {
         Window::new(&WindowSettings::default(), PERIOD_NS)
@@ -213,7 +253,7 @@ mod tests {
     }
 
     fn wait(waits: u64) -> What {
-        What::Wait { waits, cause: WaitCause::Futex, lock: LOCK }
+        What::Wait { waits, number: 1, cause: WaitCause::Futex, lock: LOCK }
     }
 
     fn cut(window: &Window, from: u64, to: u64) -> Cut {
@@ -229,7 +269,7 @@ mod tests {
     fn each_second_has_its_own_part_of_a_wait() {
         let (mut window, app) = (window(), Process::new(1, "/app"));
         window.observe(app.does(7, 1_400, &[0x2000], wait(1)));
-        window.observe(app.does(7, 3_100, &[], What::WaitEnd));
+        window.observe(app.does(7, 3_100, &[], END));
         assert_eq!(
             [1, 2, 3, 4].map(|second| waited(&window, second, second + 1)),
             [600, 1000, 100, 0]
@@ -238,7 +278,7 @@ mod tests {
         assert_eq!(whole.totals()[..2], [1, 1_700_000_000]);
         assert_eq!(
             whole.samples[0].detail,
-            Detail::Wait { cause: WaitCause::Futex, lock: LOCK, holder: 0 },
+            Detail::Wait { cause: WaitCause::Futex, lock: 0, holder: 0 },
             "{whole:?}"
         );
         assert_eq!(window.stats().waits, WaitStats::default());
@@ -254,7 +294,7 @@ mod tests {
         assert_eq!(waited(&window, 3, 4), 1_000);
         assert_eq!(window.stats().waits.waiting, 1);
         // It has ended since: the same seconds have the same time.
-        window.observe(app.does(7, 9_500, &[], What::WaitEnd));
+        window.observe(app.does(7, 9_500, &[], END));
         assert_eq!((waited(&window, 0, 4), waited(&window, 0, 10)), (2_500, 8_000));
     }
 
@@ -266,12 +306,13 @@ mod tests {
             8,
             1_000,
             &[0x2000],
-            What::Wait { waits: 1, cause: WaitCause::Io, lock: 0 },
+            What::Wait { waits: 1, number: 1, cause: WaitCause::Io, lock: 0 },
         ));
         assert_eq!(window.locks_awaited(&all), [(1, LOCK)].into());
         assert!(window.locks_awaited(&|owner| owner.tgid == 2).is_empty());
-        window.lock_held(&LockHolder { tgid: 2, lock: LOCK, tid: 5 });
-        window.lock_held(&LockHolder { tgid: 1, lock: LOCK, tid: 6 });
+        let held = |tgid, tid| LockHolder { tgid, lock: LOCK, tid };
+        window.locks_held(&[held(1, 4)]);
+        window.locks_held(&[held(2, 5), held(1, 6)]);
         let holders: Vec<u32> = cut(&window, 0, 3)
             .samples
             .iter()
@@ -287,7 +328,7 @@ mod tests {
     fn a_wait_that_stands_for_others_counts_as_often() {
         let (mut window, app) = (window(), Process::new(1, "/app"));
         window.observe(app.does(7, 1_000, &[0x2000], wait(64)));
-        window.observe(app.does(7, 1_010, &[], What::WaitEnd));
+        window.observe(app.does(7, 1_010, &[], END));
         assert_eq!(cut(&window, 1, 2).totals()[..2], [64, 640_000_000]);
     }
 
@@ -299,7 +340,7 @@ mod tests {
         window.observe(app.does(7, 2_000, &[0x2000], wait(1)));
         window.observe(app.does(7, 2_100, &[], What::Exit));
         // Of a thread that nobody knows.
-        window.observe(app.does(8, 2_200, &[], What::WaitEnd));
+        window.observe(app.does(8, 2_200, &[], END));
         assert_eq!(cut(&window, 0, 9).totals()[..2], [2, 0]);
         assert_eq!(window.stats().waits, WaitStats { unended: 2, ..WaitStats::default() });
         assert_eq!(window.waits.sites.kept_bytes(), 0);
@@ -309,7 +350,7 @@ mod tests {
     fn an_end_at_the_end_of_time_is_as_good_as_any() {
         let (mut window, app) = (window(), Process::new(1, "/app"));
         window.observe(app.does(7, 1_000, &[0x2000], wait(1)));
-        window.observe(app.does(7, u64::MAX / 1_000_000, &[], What::WaitEnd));
+        window.observe(app.does(7, u64::MAX / 1_000_000, &[], END));
         let seconds = WindowSettings::default().span.as_secs();
         assert!(window.buckets.len() as u64 <= seconds, "{} buckets", window.buckets.len());
     }
