@@ -87,7 +87,7 @@ func channelBlock(w http.ResponseWriter, _ *http.Request) {
 func leak(w http.ResponseWriter, _ *http.Request) {
 	tasks := make(chan int, 3)
 	go consume(tasks)
-	for task := range 3 {
+	for task := 0; task < 3; task++ {
 		tasks <- task
 	}
 	io.WriteString(w, "left behind")
@@ -105,7 +105,7 @@ func consume(tasks chan int) {
 //go:noinline
 func allocate() [][]byte {
 	pieces := make([][]byte, 0, 512)
-	for range 512 {
+	for len(pieces) < cap(pieces) {
 		piece := make([]byte, 64<<10)
 		for at := 0; at < len(piece); at += 4096 {
 			piece[at] = 1
