@@ -12,6 +12,7 @@ use super::locate::ListPlace;
 use super::memory::ProcessMemory;
 use super::program::{FileKey, GoProgram};
 use super::target::Target;
+use crate::process::start_time;
 
 /// Bytes read of `/proc/PID/auxv`; it has about 350.
 const MAX_AUXV_BYTES: u64 = 4096;
@@ -91,16 +92,6 @@ pub(super) fn program_file(proc_root: &Path, pid: u32) -> Result<(FileKey, File)
     Ok((FileKey::of(&file).map_err(of)?, file))
 }
 
-/// When the process started, in clock ticks since boot: field 22 of `stat` (proc_pid_stat(5)). The name
-/// before it is the process's own choice, and ends at the last bracket.
-fn start_time(folder: &Path) -> io::Result<u64> {
-    let stat = std::fs::read(folder.join("stat"))?;
-    let behind = stat.iter().rposition(|&byte| byte == b')').unwrap_or(0);
-    let rest = String::from_utf8_lossy(stat.get(behind..).unwrap_or_default()).into_owned();
-    let field = rest.split_ascii_whitespace().nth(20).and_then(|field| field.parse().ok());
-    field.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))
-}
-
 /// The address of the program's first instruction; `None` if the process has no memory any more.
 fn entry(folder: &Path) -> io::Result<Option<u64>> {
     let mut auxv = Vec::new();
@@ -125,7 +116,6 @@ mod tests {
         let error = GoProcess::open(Path::new("/proc"), own).unwrap_err();
         assert!(matches!(error, GoError::NotGo), "{error}");
         let folder = PathBuf::from(format!("/proc/{own}"));
-        assert!(start_time(&folder).unwrap() > 0);
         assert!(entry(&folder).unwrap().is_some());
         let error = GoProcess::open(Path::new("/proc"), u32::MAX).unwrap_err();
         assert!(matches!(error, GoError::Gone { .. }), "{error}");

@@ -28,4 +28,4 @@ pub use cgroups::CgroupIndex;
 pub use image::{Image, Mapping, Object, ObjectKind};
 pub use lock_holder::{LockHolder, lock_holders};
 pub use perf_map::perf_map;
-pub use table::{ProcessStats, ProcessTable};
+pub use table::{ProcessStats, ProcessTable, start_time};

@@ -32,7 +32,7 @@ struct OpenHow {
 /// It is opened anew at each call: a JVM writes a new one whenever it is asked to.
 pub fn perf_map(image: &Image) -> Option<File> {
     let process = Path::new("/proc").join(image.tgid.to_string());
-    let is_same = || super::table::start_time(&process) == Some(image.start_time);
+    let is_same = || super::table::start_time(&process).is_ok_and(|it| it == image.start_time);
     // Again when it is open: the number may have got a new owner meanwhile.
     let file = is_same().then(|| open(&process, image.tgid))?.ok()?;
     is_same().then_some(file)

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -314,8 +315,8 @@ impl ProcessTable {
             let Some(known) = self.processes.get_mut(&tgid) else { continue };
             let gone = match start_time(&self.proc_root.join(tgid.to_string())) {
                 // Its last records may still be queued.
-                None => known.ended_at.is_none(),
-                Some(started) => *known.start_time.get_or_insert(started) != started,
+                Err(_) => known.ended_at.is_none(),
+                Ok(started) => *known.start_time.get_or_insert(started) != started,
             };
             if gone {
                 self.forget(tgid);
@@ -351,11 +352,18 @@ fn is_same(one: &Image, other: &Image) -> bool {
         && one.mappings.iter().map(mapping).eq(other.mappings.iter().map(mapping))
 }
 
-/// When the process started, in clock ticks since boot: field 22 of `/proc/PID/stat`.
-pub(super) fn start_time(process: &Path) -> Option<u64> {
-    let stat = fs::read_to_string(process.join("stat")).ok()?;
-    // The name may contain anything, parentheses too: fields are counted behind the last one.
-    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
+/// When the process whose folder in `/proc` this is started, in clock ticks since boot: field 22 of `stat`
+/// (proc_pid_stat(5)).
+///
+/// # Errors
+/// The kernel's; that there is no such process where its file says nothing.
+pub fn start_time(process: &Path) -> io::Result<u64> {
+    let stat = fs::read(process.join("stat"))?;
+    // The name is the process's own choice, any bytes, parentheses too: fields are counted behind the last.
+    let behind = stat.iter().rposition(|&byte| byte == b')').unwrap_or(0);
+    let rest = String::from_utf8_lossy(stat.get(behind..).unwrap_or_default());
+    let field = rest.split_ascii_whitespace().nth(20).and_then(|field| field.parse().ok());
+    field.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))
 }
 
 #[cfg(test)]

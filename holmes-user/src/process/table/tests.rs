@@ -315,3 +315,18 @@ fn a_full_table_reads_nothing_that_it_cannot_keep() {
     let stats = host.table.stats();
     assert_eq!((stats.known, stats.maps_read, stats.maps_failed), (MAX_PROCESSES as u64, 0, 1));
 }
+
+/// A name is any bytes, and neither its parentheses nor what is no text must hide the fields behind it.
+#[test]
+fn a_start_behind_any_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let fields = (3..=22).map(|number| number.to_string()).collect::<Vec<_>>().join(" ");
+    for name in [&b"plain"[..], b"a) R 1", b"\xff\xfe (x"] {
+        let stat = [b"7 (", name, b") ", fields.as_bytes(), b"\n"].concat();
+        std::fs::write(folder.path().join("stat"), stat).unwrap();
+        assert_eq!(start_time(folder.path()).unwrap(), 22, "{name:?}");
+    }
+    std::fs::write(folder.path().join("stat"), "").unwrap();
+    assert!(start_time(folder.path()).is_err());
+    assert!(start_time(Path::new("/proc/self")).unwrap() > 0);
+}
