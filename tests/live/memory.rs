@@ -113,14 +113,6 @@ fn without_the_kernels_types_what_is_mapped_still_counts() -> anyhow::Result<()>
     Ok(())
 }
 
-/// The host's memory in MiB.
-fn host_mib() -> anyhow::Result<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib = line.and_then(|rest| rest.split_whitespace().next()).context("no MemTotal")?;
-    Ok(kib.parse::<u64>()? / 1024)
-}
-
 #[test]
 fn a_rise_of_memory_leaves_who_mapped_it() -> anyhow::Result<()> {
     let Some(_machine) = machine::live()? else { return Ok(()) };
@@ -130,7 +122,7 @@ fn a_rise_of_memory_leaves_who_mapped_it() -> anyhow::Result<()> {
     let recorder = Setup::only_rule(rule).cgroup(&cgroup).start()?;
     recorder.wait_for_warm_up();
     // A hundredth of the host: well above the rule, well below what hurts.
-    let asked = asked(&program.ask(&format!("touch {}", host_mib()? / 100), "asked ")?)?;
+    let asked = asked(&program.ask(&format!("touch {}", machine::memory_mib()? / 100), "asked ")?)?;
     let incident = recorder.wait_incident(1)?;
     ensure!(incident.name().contains("-memory-"), "the folder is called {}", incident.name());
     let stems = incident.validate()?;

@@ -1,4 +1,4 @@
-//! What there is one of: the machine's CPUs, and the rights to watch them.
+//! What there is one of: the machine's CPUs and memory, and the rights to watch them.
 //!
 //! Must not: change anything of the machine; but a file that the caller names.
 
@@ -6,6 +6,8 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anyhow::Context;
 
 /// Held by a test that loads the CPUs or counts what happens on the host. Cargo runs one test
 /// binary after the other, so a lock inside the process is enough.
@@ -20,6 +22,17 @@ pub fn alone() -> MutexGuard<'static, ()> {
 /// The number of CPUs that run tasks.
 pub fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The host's memory in MiB.
+///
+/// # Errors
+/// The kernel does not say.
+pub fn memory_mib() -> anyhow::Result<u64> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = line.and_then(|rest| rest.split_whitespace().next()).context("no MemTotal")?;
+    Ok(kib.parse::<u64>()? / 1024)
 }
 
 /// Whether the test may act as root: what needs rights fails without them, and is not left out.

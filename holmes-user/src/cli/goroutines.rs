@@ -7,9 +7,9 @@ use clap::{Args, ValueEnum};
 
 use super::UsageError;
 use super::arguments::path;
-use super::output::{OutputError, Surroundings};
+use super::output::{OutputError, Surroundings, by_ending};
 use super::values;
-use crate::settings::{GoroutineFormat, GoroutineSettings};
+use crate::settings::{GoroutineFormat, GoroutineSettings, RecordFormat};
 
 /// Shown below the help of the command.
 pub(super) const EXAMPLES: &str = "\
@@ -67,13 +67,9 @@ pub(super) fn settings(
     arguments: &GoroutineArguments,
     surroundings: &Surroundings,
 ) -> Result<GoroutineSettings, UsageError> {
-    let is_profile = |path: &Path| {
-        let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-        name.ends_with(".pb.gz") || name.ends_with(".pprof")
-    };
     let format = match arguments.format {
         Some(format) => format.into(),
-        None if is_profile(&arguments.output) => GoroutineFormat::Pprof,
+        None if by_ending(&arguments.output) == Some(RecordFormat::Pprof) => GoroutineFormat::Pprof,
         None => GoroutineFormat::Text,
     };
     let is_terminal = arguments.output == Path::new("-") && surroundings.stdout_is_terminal;

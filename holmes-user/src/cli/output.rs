@@ -66,12 +66,16 @@ pub(super) fn choose(
         }
         return Ok((path.to_owned(), format));
     }
-    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-    let by_ending =
-        ENDINGS.iter().find(|(ending, _)| name.ends_with(ending)).map(|(_, format)| *format);
-    let format =
-        format.or(by_ending).ok_or_else(|| OutputError::UnknownEnding { path: path.to_owned() })?;
+    let format = format
+        .or_else(|| by_ending(path))
+        .ok_or_else(|| OutputError::UnknownEnding { path: path.to_owned() })?;
     Ok((path.to_owned(), format))
+}
+
+/// The format that a file's name ends in.
+pub(super) fn by_ending(path: &Path) -> Option<RecordFormat> {
+    let name = path.file_name()?.to_string_lossy();
+    ENDINGS.iter().find(|(ending, _)| name.ends_with(ending)).map(|(_, format)| *format)
 }
 
 /// `holmes-20261121T025700Z.pb.gz`: never the same name twice in a row, sorted by time, and

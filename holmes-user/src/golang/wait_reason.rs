@@ -6,17 +6,19 @@
 
 /// The text of a number; `None` if the version has no such reason, or the reason has no text.
 pub(super) fn text(minor: u32, reason: u8) -> Option<&'static str> {
-    let texts: &[&str] = match minor {
-        18 | 19 => &GO_18,
-        20 | 21 => &GO_20,
-        22 => &GO_22,
-        23 => &GO_23,
-        24 => &GO_24,
-        25 => &GO_25,
-        26 => &GO_26,
-        _ => &[],
+    let (texts, known): (&[&str], usize) = match minor {
+        18 | 19 => (&GO_18, GO_18.len()),
+        // Each added some behind those of the one before.
+        20 | 21 => (&GO_23, 32),
+        22 => (&GO_23, 37),
+        23 => (&GO_23, GO_23.len()),
+        24 => (&GO_24, GO_24.len()),
+        25 => (&GO_25, GO_25.len()),
+        26 => (&GO_26, GO_26.len()),
+        _ => return None,
     };
-    texts.get(usize::from(reason)).copied().filter(|text| !text.is_empty())
+    let known = texts.get(..known).unwrap_or_default();
+    known.get(usize::from(reason)).copied().filter(|text| !text.is_empty())
 }
 
 /// How many reasons a version has: a larger number is none.
@@ -52,81 +54,6 @@ const GO_18: [&str; 27] = [
     "GC worker (idle)",
     "preempted",
     "debug call",
-];
-
-const GO_20: [&str; 32] = [
-    "",
-    "GC assist marking",
-    "IO wait",
-    "chan receive (nil chan)",
-    "chan send (nil chan)",
-    "dumping heap",
-    "garbage collection",
-    "garbage collection scan",
-    "panicwait",
-    "select",
-    "select (no cases)",
-    "GC assist wait",
-    "GC sweep wait",
-    "GC scavenge wait",
-    "chan receive",
-    "chan send",
-    "finalizer wait",
-    "force gc (idle)",
-    "semacquire",
-    "sleep",
-    "sync.Cond.Wait",
-    "sync.Mutex.Lock",
-    "sync.RWMutex.RLock",
-    "sync.RWMutex.Lock",
-    "trace reader (blocked)",
-    "wait for GC cycle",
-    "GC worker (idle)",
-    "GC worker (active)",
-    "preempted",
-    "debug call",
-    "GC mark termination",
-    "stopping the world",
-];
-
-const GO_22: [&str; 37] = [
-    "",
-    "GC assist marking",
-    "IO wait",
-    "chan receive (nil chan)",
-    "chan send (nil chan)",
-    "dumping heap",
-    "garbage collection",
-    "garbage collection scan",
-    "panicwait",
-    "select",
-    "select (no cases)",
-    "GC assist wait",
-    "GC sweep wait",
-    "GC scavenge wait",
-    "chan receive",
-    "chan send",
-    "finalizer wait",
-    "force gc (idle)",
-    "semacquire",
-    "sleep",
-    "sync.Cond.Wait",
-    "sync.Mutex.Lock",
-    "sync.RWMutex.RLock",
-    "sync.RWMutex.Lock",
-    "trace reader (blocked)",
-    "wait for GC cycle",
-    "GC worker (idle)",
-    "GC worker (active)",
-    "preempted",
-    "debug call",
-    "GC mark termination",
-    "stopping the world",
-    "flushing proc caches",
-    "trace goroutine status",
-    "trace proc status",
-    "page trace flush",
-    "coroutine",
 ];
 
 const GO_23: [&str; 38] = [

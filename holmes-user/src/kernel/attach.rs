@@ -119,15 +119,15 @@ pub(super) fn all(
     ebpf: &mut Ebpf,
     frequency: u32,
     without: &[OptionalProbe],
-    no_waits: Option<&str>,
+    no_waits: Option<&'static str>,
 ) -> (Vec<ProbeStatus>, Option<Sampling>) {
-    let mut statuses = attach_where(ebpf, without, |name| no_waits.is_none() || name != WAITS);
-    if let Some(why) = no_waits.filter(|_| !is_left_out(WAITS, without)) {
-        let probe = PROBES.iter().find(|probe| probe.name == WAITS);
-        statuses.extend(probe.map(|probe| probe.status(Err(why.to_owned()))));
-    }
-    let faults = unless_left_out("faults", without, || faults(ebpf));
-    let state = ProbeState::of(faults);
+    let why_not = |name: &str| match name {
+        _ if is_left_out(name, without) => Some("it was left out"),
+        WAITS => no_waits,
+        _ => None,
+    };
+    let mut statuses = attach_each(ebpf, PROBES.iter(), why_not);
+    let state = ProbeState::of(unless(why_not("faults"), || faults(ebpf)));
     let programs = vec![FAULT];
     let enables = "resident memory by stack";
     statuses.push(ProbeStatus { name: "faults", enables, programs, state });
@@ -147,7 +147,8 @@ pub(super) fn all(
 
 /// Attaches what tells that a process goes on as another, or ends: where nothing else is wanted.
 pub(super) fn lifecycle(ebpf: &mut Ebpf) -> Vec<ProbeStatus> {
-    attach_where(ebpf, &[], |name| LIFECYCLE.contains(&name))
+    let probes = PROBES.iter().filter(|probe| LIFECYCLE.contains(&probe.name));
+    attach_each(ebpf, probes, |_| None)
 }
 
 /// Whether a probe is not to be attached, by the user's wish.
@@ -155,23 +156,20 @@ fn is_left_out(name: &str, without: &[OptionalProbe]) -> bool {
     without.iter().any(|probe| probe.name() == name)
 }
 
-fn unless_left_out<T>(
-    name: &str,
-    without: &[OptionalProbe],
+/// Attaches, unless something is said against it.
+fn unless<T>(
+    why_not: Option<&str>,
     attach: impl FnOnce() -> Result<T, String>,
 ) -> Result<T, String> {
-    if is_left_out(name, without) { Err("it was left out".to_owned()) } else { attach() }
+    why_not.map_or_else(attach, |why| Err(why.to_owned()))
 }
 
-fn attach_where(
+fn attach_each<'p>(
     ebpf: &mut Ebpf,
-    without: &[OptionalProbe],
-    wanted: impl Fn(&str) -> bool,
+    probes: impl Iterator<Item = &'p Probe>,
+    why_not: impl Fn(&str) -> Option<&'p str>,
 ) -> Vec<ProbeStatus> {
-    let wanted = PROBES.iter().filter(|probe| wanted(probe.name));
-    wanted
-        .map(|probe| probe.status(unless_left_out(probe.name, without, || attach(ebpf, probe))))
-        .collect()
+    probes.map(|probe| probe.status(unless(why_not(probe.name), || attach(ebpf, probe)))).collect()
 }
 
 fn attach(ebpf: &mut Ebpf, probe: &Probe) -> Result<(), String> {

@@ -71,6 +71,7 @@ impl Globals {
             TargetFilter::Cgroups(_) => TargetMode::Cgroups,
             TargetFilter::Processes(_) => TargetMode::Processes,
         };
+        let sharers = sharers();
         Ok(Self {
             target_mode: target_mode as u32,
             cgroup_subsys,
@@ -83,8 +84,8 @@ impl Globals {
             copy_stacks: u32::from(plan.copy_stacks),
             pointer_code_mask: pointer_code_mask(),
             allocation_interval: plan.allocation_interval.unwrap_or(0),
-            wait_burst: WAIT_CPU_BURST / share_of_cpu(),
-            wait_earned_ns: WAIT_CPU_EARNED_NS * share_of_cpu(),
+            wait_burst: WAIT_CPU_BURST / sharers,
+            wait_earned_ns: WAIT_CPU_EARNED_NS * sharers,
             log_level: if plan.probe_log { aya_log::Level::Debug as u8 } else { 0 },
         })
     }
@@ -136,7 +137,7 @@ fn count_noise() -> u32 {
 }
 
 /// How many CPUs share what one may record of waits.
-fn share_of_cpu() -> u64 {
+fn sharers() -> u64 {
     let cpus = online_cpus().map_or(1, |cpus| cpus.len());
     (cpus as u64).div_ceil(WAIT_CPUS).clamp(1, WAIT_CPU_BURST)
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use tracing::{info, warn};
 
+use super::live::PROC;
 use super::record::{NAMING, Output, pprof};
 use super::symbolizer;
 use crate::collect::{Comm, clock};
@@ -15,8 +16,6 @@ use crate::profile::About;
 use crate::settings::{GoroutineFormat, GoroutineSettings, NameSettings};
 use crate::symbolize::Name;
 use crate::window::{Owner, ProcessGoroutines, goroutine_cut};
-
-const PROC: &str = "/proc";
 
 /// Reads the goroutines of a process, once or twice, and writes the file.
 ///

@@ -16,6 +16,8 @@ use std::path::Path;
 use holmes_common::limits::PAGE_SHIFT;
 use serde::{Deserialize, Serialize};
 
+use super::pagemap::present;
+
 /// A lock and the thread that holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockHolder {
@@ -47,9 +49,6 @@ const MAX_USERS: u32 = 1 << 16;
 /// `__lock`, `__count`, `__owner`, `__nusers` and `__kind`.
 const WORDS: usize = 5;
 
-/// The page is in memory (`/proc/PID/pagemap`).
-const PRESENT: u64 = 1 << 63;
-
 /// Who holds these locks of a process, as far as they say so.
 pub fn lock_holders(
     proc_root: &Path,
@@ -71,12 +70,11 @@ pub fn lock_holders(
 
 /// The first words of a lock; `None` where they are not in memory, or not in one page.
 fn words(memory: &File, pages: &File, lock: u64) -> Option<[u32; WORDS]> {
-    let mut entry = [0; 8];
-    pages.read_exact_at(&mut entry, (lock >> PAGE_SHIFT).checked_mul(8)?).ok()?;
     let last = lock.checked_add(WORDS as u64 * 4 - 1)?;
-    if u64::from_ne_bytes(entry) & PRESENT == 0 || last >> PAGE_SHIFT != lock >> PAGE_SHIFT {
+    if last >> PAGE_SHIFT != lock >> PAGE_SHIFT {
         return None;
     }
+    present(pages, lock)?;
     let mut bytes = [0; WORDS * 4];
     memory.read_exact_at(&mut bytes, lock).ok()?;
     let (words, _) = bytes.as_chunks::<4>();

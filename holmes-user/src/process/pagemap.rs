@@ -94,12 +94,10 @@ impl Pagemaps {
     pub(super) fn memory(&mut self, tgid: u32, address: u64) -> Option<Memory> {
         let zeroes = self.zeroes;
         let Some(file) = self.file(tgid) else { return Some(Memory::Unknown) };
-        let mut entry = [0; ENTRY_BYTES as usize];
-        let read = file.read_exact_at(&mut entry, (address >> PAGE_SHIFT) * ENTRY_BYTES).is_ok();
-        match u64::from_ne_bytes(entry) {
-            entry if !read || entry & PRESENT == 0 => Some(Memory::Unknown),
-            entry if entry & FILE_OR_SHARED != 0 => Some(Memory::File),
-            entry if zeroes == Some(entry & FRAME) => None,
+        match present(file, address) {
+            None => Some(Memory::Unknown),
+            Some(entry) if entry & FILE_OR_SHARED != 0 => Some(Memory::File),
+            Some(entry) if zeroes == Some(entry & FRAME) => None,
             // A huge page of zeroes is another one.
             _ if scanned(file, address).is_some_and(|it| it & SCAN_ZEROES != 0) => None,
             _ => Some(Memory::Anonymous),
@@ -109,9 +107,7 @@ impl Pagemaps {
     /// Whether an address is in a huge page; or may have been, if it is no longer there.
     pub(super) fn may_be_huge(&mut self, tgid: u32, address: u64) -> bool {
         let Some(file) = self.file(tgid) else { return true };
-        let mut entry = [0; ENTRY_BYTES as usize];
-        let read = file.read_exact_at(&mut entry, (address >> PAGE_SHIFT) * ENTRY_BYTES).is_ok();
-        if !read || u64::from_ne_bytes(entry) & PRESENT == 0 {
+        if present(file, address).is_none() {
             return true;
         }
         if let Some(categories) = scanned(file, address) {
@@ -191,6 +187,13 @@ impl Pagemaps {
     }
 }
 
+/// The entry of the page at an address; `None` if the page is not in memory, or nobody knows.
+pub(super) fn present(pagemap: &File, address: u64) -> Option<u64> {
+    let mut entry = [0; ENTRY_BYTES as usize];
+    pagemap.read_exact_at(&mut entry, (address >> PAGE_SHIFT) * ENTRY_BYTES).ok()?;
+    Some(u64::from_ne_bytes(entry)).filter(|entry| entry & PRESENT != 0)
+}
+
 /// The frame of the page that the kernel shows to whoever reads memory that nobody has written to; `None`
 /// if this process must not know it, or cannot find out.
 fn page_of_zeroes() -> Option<u64> {
@@ -205,14 +208,10 @@ fn page_of_zeroes() -> Option<u64> {
     }
     // SAFETY: inside the mapping, which can be read. Volatile: it is read so that the page is there.
     let _ = unsafe { page.cast::<u8>().read_volatile() };
-    let mut entry = [0; ENTRY_BYTES as usize];
-    let file = File::open("/proc/self/pagemap").ok();
-    let offset = (page as u64 >> PAGE_SHIFT) * ENTRY_BYTES;
-    let read = file.is_some_and(|file| file.read_exact_at(&mut entry, offset).is_ok());
+    let entry = File::open("/proc/self/pagemap").ok().and_then(|file| present(&file, page as u64));
     // SAFETY: the mapping from above; nobody uses it after this. It cannot fail for a mapping that is there.
     unsafe { libc::munmap(page, bytes) };
-    let (entry, is_there) = (u64::from_ne_bytes(entry), |entry| entry & PRESENT != 0);
-    (read && is_there(entry)).then_some(entry & FRAME).filter(|frame| *frame != 0)
+    entry.map(|entry| entry & FRAME).filter(|frame| *frame != 0)
 }
 
 /// What `PAGEMAP_SCAN` says of the page at an address; `None` where the kernel has no such call, or no

@@ -3,12 +3,12 @@
 //! Must not: take longer than its bound for a reading, whatever processes do.
 
 use std::collections::BTreeMap;
-use std::fs;
 
 use super::Target;
 use super::sources::{Sources, text};
 use crate::golang::GoroutineCounter;
 use crate::kernel::cgroupfs::Hierarchy;
+use crate::process::is_within;
 
 /// Processes asked at a reading. A host has some hundred; those behind are left out.
 const MAX_PROCESSES: usize = 1 << 15;
@@ -52,7 +52,8 @@ impl Goroutines {
                 Target::Host | Target::Cgroup { .. } => None,
             })
             .collect();
-        let mut pids = named.unwrap_or_else(|| processes(sources));
+        let mut pids = named.unwrap_or_else(|| sources.processes());
+        pids.truncate(MAX_PROCESSES);
         pids.sort_unstable();
         self.known.retain(|pid, _| pids.binary_search(pid).is_ok());
         let begin = pids.partition_point(|pid| *pid < self.first);
@@ -111,19 +112,12 @@ impl Goroutines {
     fn within(&self, target: &Target) -> impl Iterator<Item = (u32, &GoProcess)> {
         let is_its = |pid: u32, process: &GoProcess| match target {
             Target::Host => true,
-            Target::Cgroup { path, .. } => crate::process::is_within(&process.cgroup, path),
+            Target::Cgroup { path, .. } => is_within(&process.cgroup, path),
             Target::Process { pid: own } => *own == pid,
         };
         let known = self.known.iter().map(|(pid, process)| (*pid, process));
         known.filter(move |(pid, process)| is_its(*pid, process))
     }
-}
-
-/// All processes there are.
-fn processes(sources: &Sources) -> Vec<u32> {
-    let Ok(entries) = fs::read_dir(&sources.proc) else { return Vec::new() };
-    let pid = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
-    entries.map_while(Result::ok).filter_map(pid).take(MAX_PROCESSES).collect()
 }
 
 #[cfg(test)]

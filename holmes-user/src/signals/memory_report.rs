@@ -157,7 +157,7 @@ fn sizes(sources: &Sources, hierarchy: Option<Hierarchy>, target: &Target) -> Ve
         Target::Cgroup { path, .. } => hierarchy
             .map(|hierarchy| cgroup_usage::processes_of(sources, hierarchy, path))
             .unwrap_or_default(),
-        Target::Host => all_processes(sources),
+        Target::Host => sources.processes(),
     };
     let mut sizes: Vec<(u64, u32)> = pids
         .into_iter()
@@ -170,11 +170,6 @@ fn sizes(sources: &Sources, hierarchy: Option<Hierarchy>, target: &Target) -> Ve
 
 fn sum_of(sizes: &[(u64, u32)]) -> u64 {
     sizes.iter().fold(0, |sum, (size, _)| sum.saturating_add(*size))
-}
-
-fn all_processes(sources: &Sources) -> Vec<u32> {
-    let Ok(entries) = std::fs::read_dir(&sources.proc) else { return Vec::new() };
-    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
 fn comm(sources: &Sources, pid: u32) -> String {

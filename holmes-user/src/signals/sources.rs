@@ -2,7 +2,7 @@
 //!
 //! Must not: interpret a number.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -32,6 +32,13 @@ impl Sources {
     /// The folder of a process or a thread.
     pub(super) fn task(&self, id: u32) -> PathBuf {
         self.proc.join(id.to_string())
+    }
+
+    /// All processes there are.
+    pub(super) fn processes(&self) -> Vec<u32> {
+        let Ok(entries) = fs::read_dir(&self.proc) else { return Vec::new() };
+        let pid = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+        entries.map_while(Result::ok).filter_map(pid).collect()
     }
 }
 

@@ -19,7 +19,7 @@ use super::stats::WindowStats;
 use super::tally::Tallies;
 use super::threads::Ledger;
 use super::waits::{Waiting, Waits};
-use crate::collect::{Memory, Nanos, Observation, Stack, What};
+use crate::collect::{Nanos, Observation, Stack, What};
 use crate::process::Attributed;
 use crate::settings::WindowSettings;
 
@@ -105,13 +105,18 @@ impl Window {
         let detail = detail(what);
         let mut fate =
             self.place(second, (kind, detail), owner, stack, values, |this, site| match what {
-                What::NewThread { tid: new } => this.thread_created(new, tgid, time, site),
+                What::NewThread { tid: new } => this.hold_for(&site, |this, unused| {
+                    this.threads.created(new, tgid, time, site.clone(), unused)
+                }),
                 What::Wait { waits, number, cause, lock } => {
                     let waiting = Waiting::new(time, (waits, number), (cause, lock), site);
                     this.wait_began(tid, waiting);
                 }
                 What::Fault { address, bytes, memory } => {
-                    this.page_touched(tgid, address, (time, bytes, memory), site);
+                    let page = (time, bytes, memory);
+                    this.hold_for(&site, |this, unused| {
+                        this.residents.touched(tgid, address, page, site.clone(), unused)
+                    });
                 }
                 _ => {}
             });
@@ -226,22 +231,17 @@ impl Window {
         self.buckets.first_key_value().is_some_and(|(&first, _)| first < newest)
     }
 
-    fn thread_created(&mut self, tid: u32, tgid: u32, time: Nanos, site: Site) {
+    /// Holds a site for a ledger, unless that does not `keep` it or had it already.
+    pub(super) fn hold_for(
+        &mut self,
+        site: &Site,
+        keep: impl FnOnce(&mut Self, &mut Unused) -> bool,
+    ) {
         let mut unused = Unused::new();
         // Held before the ledger lets others go: the site may be among them.
-        self.hold(&site);
-        if !self.threads.created(tid, tgid, time, site.clone(), &mut unused) {
-            unused.push(site);
-        }
-        self.release(unused);
-    }
-
-    fn page_touched(&mut self, tgid: u32, address: u64, page: (Nanos, u64, Memory), site: Site) {
-        let mut unused = Unused::new();
-        // As above.
-        self.hold(&site);
-        if !self.residents.touched(tgid, address, page, site.clone(), &mut unused) {
-            unused.push(site);
+        self.hold(site);
+        if !keep(self, &mut unused) {
+            unused.push(site.clone());
         }
         self.release(unused);
     }

@@ -174,14 +174,8 @@ impl Window {
 
     /// A thread begins to wait.
     pub(super) fn wait_began(&mut self, tid: u32, waiting: Waiting) {
-        let mut unused = Unused::new();
         let site = waiting.site.clone();
-        // Held before the ledger lets others go: the site may be among them.
-        self.hold(&site);
-        if !self.waits.begin(tid, waiting, &mut unused) {
-            unused.push(site);
-        }
-        self.release(unused);
+        self.hold_for(&site, |this, unused| this.waits.begin(tid, waiting, unused));
     }
 
     /// The thread has the CPU again: the time of its wait goes to the seconds that it lay in.

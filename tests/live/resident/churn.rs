@@ -44,7 +44,7 @@ fn a_rise_of_memory_names_the_process_that_grew() -> anyhow::Result<()> {
     let mut watched = Watched::start_c(setup)?;
     watched.does("read 8")?;
     watched.recorder.wait_for_warm_up();
-    watched.does(&format!("touch {}", host_mib()? / 80))?;
+    watched.does(&format!("touch {}", machine::memory_mib()? / 80))?;
     let incident = watched.recorder.wait_incident(1)?;
     let stems = incident.validate()?;
     ensure!(stems.contains("memory") && stems.contains("memory.base"), "profiles: {stems:?}");
@@ -63,12 +63,4 @@ fn a_rise_of_memory_names_the_process_that_grew() -> anyhow::Result<()> {
     let grown = document.pointer("/memory/grown/0/pid").context("nobody grew")?;
     ensure!(grown == watched.program.pid(), "{grown} grew, in {document:#}");
     Ok(())
-}
-
-/// The host's memory in MiB.
-fn host_mib() -> anyhow::Result<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib = line.and_then(|rest| rest.split_whitespace().next()).context("no MemTotal")?;
-    Ok(kib.parse::<u64>()? / 1024)
 }
