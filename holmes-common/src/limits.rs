@@ -101,13 +101,18 @@ pub const FAULT_REGION_BITS: u32 = 21;
 pub const MAX_REGIONS_LOOKED_UP: u64 = 16;
 
 /// Memory calls that are recorded one by one on each CPU before any is left out, and how many
-/// nanoseconds earn another one: a stack takes about 3 us, so they cost at most 0.6 % of a CPU.
+/// nanoseconds earn another one: a stack takes about 3 us, so they cost at most 0.6 % of a CPU,
+/// and those that are drawn beyond them as much again.
 pub const CALL_BURST: u64 = 2048;
 /// See [`CALL_BURST`].
 pub const CALL_EARNED_NS: u64 = 500_000;
 
-/// Of the calls beyond that, one of so many is recorded, and stands for them; a power of two.
+/// Of the calls beyond that, one of so many on average is recorded, and stands for them: so many at least,
+/// or of a few more than were earned hardly any would be, and so many at most, or the one would say nothing
+/// of the others. At most it is a million calls in a second for as many records as are earned.
 pub const CALL_SHARE: u64 = 64;
+/// See [`CALL_SHARE`].
+pub const MAX_CALL_SHARE: u64 = 512;
 
 /// Calls for at least so many bytes have as many again: a few of them make a profile.
 pub const LARGE_CALL_BYTES: u64 = 1 << 20;
@@ -141,6 +146,6 @@ pub const MAX_LIVE_ALLOCATIONS: u32 = 1 << 16;
 /// Threads of the process whose allocations are recorded.
 pub const MAX_ALLOCATING_THREADS: u32 = 8192;
 
-/// Sampled allocations whose stacks are being walked at the same time: no more than there are CPUs,
-/// and a few whose walk was preempted.
-pub const MAX_ALLOCATION_WALKS: u32 = 256;
+/// Stacks that are being walked at the same time in programs that may be preempted: no more than there are
+/// CPUs, and a few whose walk was.
+pub const MAX_THREAD_WALKS: u32 = 256;

@@ -24,7 +24,7 @@ use holmes_common::{
 use crate::{
     filter::{Subject, subject},
     globals::ALLOCATION_INTERVAL,
-    maps::{ALLOCATING, ALLOCATION_SCRATCH, EMPTY_SCRATCH, LIVE, Slot},
+    maps::{ALLOCATING, LIVE},
     record::Report,
     stats::count,
     unwind::{chains, registers},
@@ -141,7 +141,7 @@ pub fn allocation_return(ctx: RetProbeContext) -> u32 {
     caller.sampled = 0;
     // One that failed is no allocation.
     if address != 0 {
-        send(&ctx, thread, address, allocation_value(caller.size, u64::from(caller.intervals)));
+        send(&ctx, address, allocation_value(caller.size, u64::from(caller.intervals)));
     }
     0
 }
@@ -159,15 +159,6 @@ pub fn forget_current() {
         // It was there a moment ago, and nobody else removes it.
         let _ = ALLOCATING.remove(thread);
     }
-    close();
-}
-
-/// Gives up the current thread's scratch memory.
-#[inline(always)]
-pub fn close() -> u32 {
-    // Most threads that end have none.
-    let _ = ALLOCATION_SCRATCH.remove(bpf_get_current_pid_tgid());
-    0
 }
 
 /// A call of the allocator has begun. `old` is the address that it may give back; with `out` it
@@ -302,7 +293,7 @@ fn remember(address: u64) -> bool {
 
 /// Sends the record of an allocation, with its stack.
 #[inline(always)]
-fn send(ctx: &RetProbeContext, thread: u64, address: u64, value: i64) {
+fn send(ctx: &RetProbeContext, address: u64, value: i64) {
     // A process that shares the memory (`vfork`) is not the target.
     let Some(subject) = subject() else {
         return;
@@ -312,13 +303,8 @@ fn send(ctx: &RetProbeContext, thread: u64, address: u64, value: i64) {
         count(Counter::AllocationsMapFull);
         return;
     }
-    if let Some(empty) = EMPTY_SCRATCH.get_ptr(0) {
-        // SAFETY: the pointer comes from the map. A failure shows when the record is opened.
-        let _ = ALLOCATION_SCRATCH.insert(thread, unsafe { &*empty }, 0);
-    }
     let report = Report {
         stream: Stream::Allocations,
-        slot: Slot::Allocation,
         kind: RecordKind::Allocation,
         flags: 0,
         value,
@@ -326,8 +312,6 @@ fn send(ctx: &RetProbeContext, thread: u64, address: u64, value: i64) {
     };
     let found = registers::returned(ctx);
     report.send_with_stacks(ctx.as_ptr(), &subject, &chains::ALLOCATIONS, &found, false, |_| {});
-    // Here only if it was lost.
-    close();
 }
 
 /// Sends that a sampled allocation is given back, whoever does that.
@@ -338,7 +322,6 @@ fn send_free(address: u64) {
         subject().unwrap_or(Subject { tgid: (ids >> 32) as u32, tid: ids as u32, cgroup_id: 0 });
     let report = Report {
         stream: Stream::Allocations,
-        slot: Slot::Allocation,
         kind: RecordKind::Free,
         flags: 0,
         value: 0,

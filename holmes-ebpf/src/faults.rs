@@ -19,9 +19,9 @@ use holmes_common::{
 use crate::{
     filter::{Subject, subject},
     globals::{COUNT_NOISE, FAULT_INTERVAL},
-    maps::{FAULT_STATES, SAMPLED_REGIONS, Slot},
+    maps::{FAULT_STATES, SAMPLED_REGIONS},
     record::Report,
-    spaces::{self, anon_pages},
+    spaces::{self, Space, current_anon_pages},
     task::current_mm,
     unwind::{chains, registers},
 };
@@ -77,7 +77,6 @@ pub fn fault(ctx: PerfEventContext) -> u32 {
     mark(subject.tgid, address >> FAULT_REGION_BITS);
     let report = Report {
         stream: Stream::Faults,
-        slot: Slot::Fault,
         kind: RecordKind::Fault,
         flags: if huge.is_some() { flag::HUGE_PAGE } else { 0 },
         value: weight as i64,
@@ -97,7 +96,7 @@ pub fn fault(ctx: PerfEventContext) -> u32 {
 /// one.
 #[inline(always)]
 fn huge_gain(faults: u64) -> Option<u64> {
-    let pages = anon_pages(current_mm().filter(|mm| *mm != 0)?);
+    let pages = current_anon_pages(current_mm().filter(|mm| *mm != 0)?);
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     let Some(space) = spaces::known(tgid) else {
         spaces::renew(tgid);
@@ -126,18 +125,14 @@ fn believed(gained: i64, faults: u64) -> Option<u64> {
 /// The process calls the kernel about its memory: huge pages that it got since its last run are told now,
 /// without a stack. Perhaps no run comes any more: it goes by the faults of all that share the CPU.
 #[inline(always)]
-pub fn tell_remainder(subject: &Subject, mm: u64) {
-    let Some(space) = spaces::known(subject.tgid) else {
-        return;
-    };
-    let pages = anon_pages(mm);
+pub fn tell_remainder(subject: &Subject, mm: u64, space: &mut Space) {
+    let pages = current_anon_pages(mm);
     let Some(gained) = believed(pages.wrapping_sub(space.anon_pages) as i64, 0) else {
         return;
     };
     space.anon_pages = pages;
     Report {
         stream: Stream::Faults,
-        slot: Slot::Remainder,
         kind: RecordKind::Fault,
         flags: flag::HUGE_PAGE,
         value: (gained * PAGE_BYTES) as i64,
@@ -155,7 +150,7 @@ pub fn shrunk(tgid: u32, mm: u64, bytes: u64) {
     let Some(space) = spaces::known(tgid) else {
         return;
     };
-    let pages = anon_pages(mm);
+    let pages = current_anon_pages(mm);
     if pages < space.anon_pages {
         space.anon_pages = pages;
     }

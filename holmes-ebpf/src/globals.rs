@@ -67,6 +67,11 @@ pub static HAS_TASK_PT_REGS: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub static PLAIN_LOADS: Global<u32> = Global::new(0);
 
+/// The same for the counts of a process's pages: since 6.2, where each is a struct of its own. Before, they
+/// are in an array of a type that verifiers do not walk.
+#[unsafe(no_mangle)]
+pub static PLAIN_COUNTS: Global<u32> = Global::new(0);
+
 /// Whether samples are preceded by a copy of their stack's memory.
 #[unsafe(no_mangle)]
 pub static COPY_STACKS: Global<u32> = Global::new(0);

@@ -12,7 +12,7 @@ use crate::{
     allocations,
     filter::{Subject, subject},
     globals::offset,
-    maps::{PROCESSES, Slot},
+    maps::PROCESSES,
     record::Report,
     spaces,
     stats::{add, cgroup_totals},
@@ -35,7 +35,7 @@ pub fn sched_process_exec(ctx: RawTracePointContext) -> u32 {
     let _ = PROCESSES.remove(subject.tgid);
     spaces::renew(subject.tgid);
     debug!(&ctx, "exec: pid {} in cgroup {}", subject.tgid, subject.cgroup_id);
-    send(&subject, Slot::Exec, RecordKind::Exec, 0);
+    send(&subject, RecordKind::Exec, 0);
     0
 }
 
@@ -58,13 +58,13 @@ pub fn sched_process_exit(ctx: RawTracePointContext) -> u32 {
     } else {
         0
     };
-    send(&subject, Slot::Exit, RecordKind::Exit, flags);
+    send(&subject, RecordKind::Exit, flags);
     0
 }
 
 #[inline(always)]
-fn send(subject: &Subject, slot: Slot, kind: RecordKind, flags: u32) {
-    Report { stream: Stream::Tasks, slot, kind, flags, value: 0, aux: 0 }.send(subject);
+fn send(subject: &Subject, kind: RecordKind, flags: u32) {
+    Report { stream: Stream::Tasks, kind, flags, value: 0, aux: 0 }.send(subject);
 }
 
 /// Whether no other thread of the ending one's process is alive. The kernel has counted this one out

@@ -10,6 +10,7 @@
 //! - [`spaces`]: what each process's address space was when it was met last;
 //! - [`record`]: one record from header to ring buffer;
 //! - [`unwind`]: the user and the kernel stack, in a chain of programs;
+//! - [`call_shares`]: which memory calls are recorded with their stacks;
 //! - one file per probe family: [`sample`], [`faults`], [`memory`], [`releases`], [`threads`],
 //!   [`waits`], [`lifecycle`], [`oom`], [`allocations`].
 //!
@@ -20,6 +21,7 @@
 #![feature(asm_experimental_arch)]
 
 mod allocations;
+mod call_shares;
 mod faults;
 mod filter;
 mod globals;

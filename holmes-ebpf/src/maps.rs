@@ -10,17 +10,17 @@ use aya_ebpf::{
 use holmes_common::{
     counter::{COUNTERS, CgroupTotals},
     limits::{
-        DEFAULT_RING_BYTES, DEFAULT_ROWS, MAX_ALLOCATING_THREADS, MAX_ALLOCATION_WALKS,
-        MAX_CGROUPS, MAX_EXES, MAX_FAULT_REGIONS, MAX_LIVE_ALLOCATIONS, MAX_MAPPING_ENTRIES,
-        MAX_PAGES, MAX_PROCESSES, MAX_SPACES, MAX_TARGETS, MAX_VERDICTS, MAX_WAITERS,
+        DEFAULT_RING_BYTES, DEFAULT_ROWS, MAX_ALLOCATING_THREADS, MAX_CGROUPS, MAX_EXES,
+        MAX_FAULT_REGIONS, MAX_LIVE_ALLOCATIONS, MAX_MAPPING_ENTRIES, MAX_PAGES, MAX_PROCESSES,
+        MAX_SPACES, MAX_TARGETS, MAX_THREAD_WALKS, MAX_VERDICTS, MAX_WAITERS,
     },
     unwind::{Exe, Mapping, MappingKey, Page, Row},
 };
 
 use crate::{
     allocations::Caller,
+    call_shares::CallShares,
     faults::FaultState,
-    memory::Allowance,
     record::Scratch,
     spaces::Space,
     unwind::{CHAIN_LEN, copy::CopyRoom},
@@ -36,6 +36,11 @@ pub static RECORDS: RingBuf = RingBuf::with_byte_size(DEFAULT_RING_BYTES, 0);
 /// visible to user space.
 #[map]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(Slot::COUNT, 0);
+
+/// When user space was woken last for an unknown process, on each CPU: `CLOCK_MONOTONIC` in nanoseconds. Not
+/// visible to user space.
+#[map]
+pub static WOKEN_AT: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// Where copies of stacks are put together, of samples alone. Not visible to user space.
 #[map]
@@ -68,9 +73,9 @@ pub static VERDICTS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(MAX_VERD
 #[map]
 pub static SPACES: LruHashMap<u32, Space> = LruHashMap::with_max_entries(MAX_SPACES, 0);
 
-/// How many memory calls may still be recorded one by one, on each CPU. Not visible to user space.
+/// Which memory calls are recorded, on each CPU. Not visible to user space.
 #[map]
-pub static ALLOWANCES: PerCpuArray<Allowance> = PerCpuArray::with_max_entries(1, 0);
+pub static CALL_SHARES: PerCpuArray<CallShares> = PerCpuArray::with_max_entries(1, 0);
 
 /// Threads that have left the CPU, by thread id, removed when they end. Who waits for long is touched
 /// least: so none makes room for another. Not visible to user space.
@@ -130,6 +135,10 @@ pub static TASK_CHAIN: ProgramArray = ProgramArray::with_max_entries(CHAIN_LEN, 
 #[map]
 pub static CALL_CHAIN: ProgramArray = ProgramArray::with_max_entries(CHAIN_LEN, 0);
 
+/// The same where the call was met at its function's end. Written as [`SAMPLE_CHAIN`].
+#[map]
+pub static CALL_END_CHAIN: ProgramArray = ProgramArray::with_max_entries(CHAIN_LEN, 0);
+
 /// The programs that continue a wait's record. Written as [`SAMPLE_CHAIN`].
 #[map]
 pub static WAIT_CHAIN: ProgramArray = ProgramArray::with_max_entries(CHAIN_LEN, 0);
@@ -149,13 +158,13 @@ pub static ALLOCATING: HashMap<u64, Caller> = HashMap::with_max_entries(MAX_ALLO
 #[map]
 pub static LIVE: HashMap<u64, u8> = HashMap::with_max_entries(MAX_LIVE_ALLOCATIONS, 0);
 
-/// Where records of allocations are put together, by `tgid << 32 | tid`. Not by CPU: since 6.0 the
-/// kernel may preempt a program on a probe in user space, and run another thread's on the same CPU.
+/// Where records are put together whose programs the kernel may preempt, to run another thread's on the
+/// same CPU: those on functions of the kernel, and since 6.0 those on probes in user space. By
+/// `tgid << 32 | tid`, for as long as it takes.
 #[map]
-pub static ALLOCATION_SCRATCH: HashMap<u64, Scratch> =
-    HashMap::with_max_entries(MAX_ALLOCATION_WALKS, 0);
+pub static THREAD_SCRATCH: HashMap<u64, Scratch> = HashMap::with_max_entries(MAX_THREAD_WALKS, 0);
 
-/// What a new entry of [`ALLOCATION_SCRATCH`] begins with. Never written.
+/// What a new entry of [`THREAD_SCRATCH`] begins with. Never written.
 #[map]
 pub static EMPTY_SCRATCH: Array<Scratch> = Array::with_max_entries(1, 0);
 
@@ -170,18 +179,19 @@ pub enum Slot {
     Sample,
     Call,
     NewTask,
-    Exec,
-    Exit,
     Fault,
-    Release,
-    Victim,
-    Remainder,
     Wait,
-    /// Not in [`SCRATCH`]: the thread's entry of [`ALLOCATION_SCRATCH`].
-    Allocation = u32::MAX,
+    /// Not in [`SCRATCH`]: the thread's entry of [`THREAD_SCRATCH`].
+    Thread = u32::MAX,
 }
 
 impl Slot {
     /// Number of slots: the length of [`SCRATCH`].
     pub const COUNT: u32 = Self::Wait as u32 + 1;
+
+    /// Whether each thread has an entry of its own.
+    #[inline(always)]
+    pub fn is_of_thread(self) -> bool {
+        self as u32 == Self::Thread as u32
+    }
 }

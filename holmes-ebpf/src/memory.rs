@@ -1,34 +1,35 @@
 //! mmap, munmap, brk, mremap and madvise: how a process changes its address space, with sizes, and
 //! stacks where it gains.
 //!
-//! One program looks at the ends of all system calls and lets go of most at once: a tracepoint of each
-//! call's own costs ten times as much. A call counts when it has succeeded; a failed one changes
-//! nothing. Its arguments are still known then; what the process had before is in `spaces`. Each
+//! A program each at the end of the kernel's function. Where a kernel does not have that, one program looks
+//! at the ends of all system calls and lets go of most at once, which costs each of them a little; a
+//! tracepoint of each call's own costs ten times as much. A call counts when it has succeeded; a failed one
+//! changes nothing. Its arguments are still known then; what the process had before is in `spaces`. Each
 //! cgroup's totals are exact; of the records, some are left out where a process does nothing else.
 
 use aya_ebpf::{
     EbpfContext,
-    helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_ns},
-    macros::raw_tracepoint,
-    programs::RawTracePointContext,
+    cty::c_void,
+    macros::{fexit, raw_tracepoint},
+    programs::{FExitContext, RawTracePointContext},
 };
 use holmes_common::{
-    counter::{CgroupTotals, Counter, Stream},
-    limits::{CALL_BURST, CALL_EARNED_NS, CALL_SHARE, LARGE_CALL_BYTES, PAGE_SHIFT},
+    counter::{CgroupTotals, Counter},
+    limits::PAGE_SHIFT,
     record::RecordKind,
 };
 
 use crate::{
+    call_shares::stands_for,
     faults,
     filter::{Subject, subject},
-    maps::{ALLOWANCES, Slot},
     record::Report,
     releases::{self, Range},
-    spaces::{self, pages},
+    spaces::{self, Space, pages},
     stats::{add, cgroup_totals, count},
     system_call,
     task::current_mm,
-    unwind::{chains, registers},
+    unwind::{Chain, chains, registers},
 };
 
 /// System calls return addresses; from here on they are negated error numbers (`MAX_ERRNO`).
@@ -50,21 +51,9 @@ const POPULATES: [u64; 2] = [22, 23];
 /// only allow the kernel to take pages some time are seen when the pages are looked at.
 const GIVES_BACK: [u64; 3] = [4, 9, 24];
 
-/// How many calls may still be recorded one by one on a CPU.
-#[repr(C)]
-pub struct Allowance {
-    /// Calls of any size.
-    calls: u64,
-    /// Calls for many bytes, when those are used up.
-    large: u64,
-    /// When the last of them were earned, `CLOCK_MONOTONIC` in nanoseconds.
-    earned_at: u64,
-}
-
 /// `raw_syscalls:sys_exit`, arguments (`struct pt_regs *regs`, `long ret`), in the context of the process.
 #[raw_tracepoint(tracepoint = "sys_exit")]
 pub fn memory_call(ctx: RawTracePointContext) -> u32 {
-    let result: u64 = ctx.arg(1);
     let regs = registers::saved_for_call(ctx.arg(0));
     let number = system_call::number(regs);
     let is_one = number == system_call::MMAP
@@ -73,40 +62,77 @@ pub fn memory_call(ctx: RawTracePointContext) -> u32 {
         || number == system_call::MREMAP
         || number == system_call::MADVISE;
     // The numbers of 32-bit calls mean something else.
-    if !is_one || result >= FIRST_ERROR || system_call::is_compat() {
-        return 0;
+    if is_one && !system_call::is_compat() {
+        ended(ctx.as_ptr(), regs, number, ctx.arg(1), &chains::CALLS);
+    }
+    0
+}
+
+/// Programs at the ends of `__x64_sys_mmap` and so on (`__arm64_sys_mmap`), which 32-bit calls do not come
+/// through: `long (const struct pt_regs *regs)`, in the context of the process. Not every verifier knows what
+/// the argument is, but the task knows where its registers are.
+macro_rules! at_ends {
+    ($($program:ident of $number:ident;)*) => {
+        $(
+            #[fexit]
+            pub fn $program(ctx: FExitContext) -> i32 {
+                if let Some(regs) = registers::saved() {
+                    let (ctx, result) = (ctx.as_ptr(), ctx.arg(1));
+                    ended(ctx, regs, system_call::$number, result, &chains::CALL_ENDS);
+                }
+                0
+            }
+        )*
+    };
+}
+
+at_ends! {
+    mmap_end of MMAP;
+    munmap_end of MUNMAP;
+    brk_end of BRK;
+    mremap_end of MREMAP;
+    madvise_end of MADVISE;
+}
+
+/// A call has ended, with this result.
+#[inline(always)]
+fn ended(ctx: *mut c_void, regs: u64, number: u64, result: u64, chain: &Chain) {
+    if result >= FIRST_ERROR {
+        return;
     }
     let Some(subject) = subject() else {
-        return 0;
+        return;
     };
     let Some(arguments) = system_call::arguments(regs) else {
-        return 0;
+        return;
     };
     // Without it calls count all the same; what they changed is then what they asked for.
     let mm = current_mm().unwrap_or(0);
+    let space = spaces::known(subject.tgid);
+    let is_known = space.is_some();
     let call = Call { subject, mm, arguments, result };
+    // None of them hands `space` on: the verifier would go through what follows with and without one.
     let change = if number == system_call::MMAP {
-        call.mmap()
+        call.mmap(space)
     } else if number == system_call::BRK {
-        call.brk()
+        call.brk(space)
     } else if number == system_call::MREMAP {
-        call.mremap()
+        call.mremap(space)
     } else if number == system_call::MUNMAP {
-        call.munmap()
+        call.munmap(space)
     } else {
-        call.madvise()
+        call.madvise(space)
     };
-    if change.gained_bytes > 0 {
-        faults::tell_remainder(&subject, mm);
+    if !is_known {
+        spaces::renew(subject.tgid);
     }
     // Each in one place, or the verifier goes through them for each kind of call.
     releases::released(&subject, mm, change.gone);
     releases::released(&subject, mm, change.replaced);
     releases::moved(&subject, change.from, change.to, change.moved_bytes);
     if change.gained_bytes > 0 {
-        send(&ctx, &subject, regs, change.gained_as, change.gained_bytes);
+        send(ctx, &subject, regs, chain, change.gained_as, change.gained_bytes);
     }
-    0
 }
 
 /// A call of the target that has succeeded.
@@ -152,20 +178,19 @@ impl Change {
 impl Call {
     /// Returns the address; `mmap(addr, length, prot, flags, ...)`.
     #[inline(always)]
-    fn mmap(&self) -> Change {
+    fn mmap(&self, space: Option<&mut Space>) -> Change {
         let [_, asked, _, flags] = self.arguments;
         self.tally(|totals| unsafe {
             add(&raw mut (*totals).mmap_calls, 1);
             add(&raw mut (*totals).mmap_bytes, asked);
         });
-        match spaces::known(self.subject.tgid) {
-            Some(space) => {
-                space.mapped(self.mm, pages(asked), flags & (MAP_FIXED | MAP_GROWSDOWN) == 0);
-                if flags & MAP_POPULATES != 0 {
-                    space.populated(self.mm);
-                }
+        if let Some(space) = space {
+            space.mapped(self.mm, pages(asked), flags & (MAP_FIXED | MAP_GROWSDOWN) == 0);
+            if flags & MAP_POPULATES != 0 {
+                space.populated(self.mm);
+            } else {
+                faults::tell_remainder(&self.subject, self.mm, space);
             }
-            None => spaces::renew(self.subject.tgid),
         }
         let replaced = if flags & MAP_FIXED != 0 { asked } else { 0 };
         Change {
@@ -177,16 +202,15 @@ impl Call {
     /// `munmap(addr, length)`. The length is what was asked, which may cover holes: it is clamped to
     /// the pages that the process has lost.
     #[inline(always)]
-    fn munmap(&self) -> Change {
+    fn munmap(&self, space: Option<&mut Space>) -> Change {
         let [address, length, ..] = self.arguments;
         // The kernel unmaps whole pages.
         let asked = pages(length);
-        let unmapped = match spaces::known(self.subject.tgid) {
+        let unmapped = match space {
             _ if !spaces::are_readable() => asked,
             Some(space) => space.unmapped(self.mm, asked),
             None => {
                 count(Counter::SpaceUnknown);
-                spaces::renew(self.subject.tgid);
                 0
             }
         };
@@ -199,14 +223,16 @@ impl Call {
 
     /// Returns where the heap ends now; unchanged if the call failed or only asked; `brk(end)`.
     #[inline(always)]
-    fn brk(&self) -> Change {
-        let Some(space) = spaces::known(self.subject.tgid) else {
+    fn brk(&self, space: Option<&mut Space>) -> Change {
+        let Some(space) = space else {
             // Without the heap's end before the call a difference means nothing.
             count(Counter::SpaceUnknown);
-            spaces::renew(self.subject.tgid);
             return Change::NONE;
         };
         let delta = space.heap_moved(self.mm, self.result);
+        if delta > 0 {
+            faults::tell_remainder(&self.subject, self.mm, space);
+        }
         if delta == 0 {
             return Change::NONE;
         }
@@ -226,7 +252,7 @@ impl Call {
 
     /// Returns the address; `mremap(addr, old_length, new_length, ...)`.
     #[inline(always)]
-    fn mremap(&self) -> Change {
+    fn mremap(&self, space: Option<&mut Space>) -> Change {
         let ([from, before, after, _], to) = (self.arguments, self.result);
         let kept = if before < after { before } else { after };
         let (gained, gone) = (after.wrapping_sub(kept), before.wrapping_sub(kept));
@@ -238,10 +264,12 @@ impl Call {
                 add(&raw mut (*totals).mremap_shrunk_bytes, gone);
             }
         });
-        match spaces::known(self.subject.tgid) {
+        if let Some(space) = space {
             // What it replaced, or left where it was, is for its flags to say.
-            Some(space) => space.mapped(self.mm, 0, false),
-            None => spaces::renew(self.subject.tgid),
+            space.mapped(self.mm, 0, false);
+            if gained > 0 {
+                faults::tell_remainder(&self.subject, self.mm, space);
+            }
         }
         let (replaced, moved) = if to == from { (0, 0) } else { (after, kept) };
         Change {
@@ -257,10 +285,10 @@ impl Call {
 
     /// `madvise(addr, length, advice)`.
     #[inline(always)]
-    fn madvise(&self) -> Change {
+    fn madvise(&self, space: Option<&mut Space>) -> Change {
         let [address, length, advice, _] = self.arguments;
         if POPULATES.contains(&advice)
-            && let Some(space) = spaces::known(self.subject.tgid)
+            && let Some(space) = space
         {
             space.populated(self.mm);
         }
@@ -280,52 +308,24 @@ impl Call {
 /// Records a call that gained address space, with the stack; or leaves it out, where there are many, and
 /// another one stands for it.
 #[inline(always)]
-fn send(ctx: &RawTracePointContext, subject: &Subject, regs: u64, kind: RecordKind, bytes: u64) {
+fn send(
+    ctx: *mut c_void,
+    subject: &Subject,
+    regs: u64,
+    chain: &Chain,
+    kind: RecordKind,
+    bytes: u64,
+) {
     let Some(stands_for) = stands_for(bytes) else {
         return;
     };
     let found = registers::entered_at(regs);
     Report {
-        stream: Stream::Memory,
-        slot: Slot::Call,
+        stream: chain.stream,
         kind,
         flags: 0,
         value: bytes.wrapping_mul(stands_for) as i64,
         aux: stands_for,
     }
-    .send_with_stacks(ctx.as_ptr(), subject, &chains::CALLS, &found, false, |_| {});
+    .send_with_stacks(ctx, subject, chain, &found, false, |_| {});
 }
-
-/// How many calls the record of this one stands for; `None` if it is left out. One by one as long as
-/// there are not many; then one of some, drawn at random.
-#[inline(always)]
-fn stands_for(bytes: u64) -> Option<u64> {
-    let Some(allowance) = ALLOWANCES.get_ptr_mut(0) else {
-        return Some(1);
-    };
-    // SAFETY: the entry is this CPU's, and the kernel never runs a program inside itself on one CPU.
-    let allowance = unsafe { &mut *allowance };
-    if allowance.calls == 0 {
-        // SAFETY: no argument.
-        let now = unsafe { bpf_ktime_get_ns() };
-        let earned = now.wrapping_sub(allowance.earned_at) / CALL_EARNED_NS;
-        if earned > 0 {
-            allowance.calls = earned.min(CALL_BURST);
-            allowance.large = earned.min(CALL_BURST);
-            allowance.earned_at = now;
-        }
-    }
-    if allowance.calls > 0 {
-        allowance.calls -= 1;
-        return Some(1);
-    }
-    if bytes >= LARGE_CALL_BYTES && allowance.large > 0 {
-        allowance.large -= 1;
-        return Some(1);
-    }
-    // SAFETY: no argument.
-    let random = u64::from(unsafe { bpf_get_prandom_u32() });
-    (random & (CALL_SHARE - 1) == 0).then_some(CALL_SHARE)
-}
-
-const _: () = assert!(CALL_SHARE.is_power_of_two());

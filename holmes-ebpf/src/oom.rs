@@ -7,7 +7,6 @@ use holmes_common::{counter::Stream, record::RecordKind};
 use crate::{
     filter::{Subject, cgroup_of},
     globals::offset,
-    maps::Slot,
     record::Report,
     task::id_at,
 };
@@ -28,14 +27,7 @@ pub fn mark_victim(ctx: RawTracePointContext) -> u32 {
     } else {
         Subject { tgid: victim as u32, tid: victim as u32, cgroup_id: 0 }
     };
-    Report {
-        stream: Stream::Tasks,
-        slot: Slot::Victim,
-        kind: RecordKind::OomVictim,
-        flags: 0,
-        value: 0,
-        aux: 0,
-    }
-    .send_at_once(&subject);
+    Report { stream: Stream::Tasks, kind: RecordKind::OomVictim, flags: 0, value: 0, aux: 0 }
+        .send_at_once(&subject);
     0
 }

@@ -20,12 +20,12 @@ use holmes_common::{
 use crate::{
     filter::Subject,
     globals::{COPY_STACKS, RECORDER_TGID},
-    maps::{ALLOCATION_SCRATCH, PROCESSES, RECORDS, SCRATCH, Slot},
+    maps::{EMPTY_SCRATCH, PROCESSES, RECORDS, SCRATCH, Slot, THREAD_SCRATCH, WOKEN_AT},
     stats::{add, cgroup_totals, count},
     task::current_mm,
     unwind::{
         Chain, FINISH, STEP, copy, frame_pointers, kernel_stack,
-        registers::Found,
+        registers::{Found, Where},
         walk::{self, Walk},
     },
 };
@@ -37,7 +37,7 @@ const NO_WAKEUP: u64 = 1;
 /// `BPF_RB_FORCE_WAKEUP`: wake user space in any case.
 const WAKEUP: u64 = 2;
 
-/// A chain wakes user space on a CPU for unknown processes at most this often, in nanoseconds: there may be
+/// User space is woken on a CPU for unknown processes at most this often, in nanoseconds: there may be
 /// some that cannot be known.
 const WAKE_INTERVAL: u64 = 20_000_000;
 
@@ -50,24 +50,41 @@ pub struct Scratch {
     pub header: RecordHeader,
     pub frames: [u64; FRAME_ROOM],
     pub walk: Walk,
-    /// When user space was woken last for an unknown process, on this CPU.
-    woken_at: u64,
 }
 
 /// Where the current program, or chain of programs, puts its record together.
 #[inline(always)]
 pub fn scratch(slot: Slot) -> Option<*mut Scratch> {
-    if slot as u32 == Slot::Allocation as u32 {
-        ALLOCATION_SCRATCH.get_ptr_mut(bpf_get_current_pid_tgid())
+    if slot.is_of_thread() {
+        THREAD_SCRATCH.get_ptr_mut(bpf_get_current_pid_tgid())
     } else {
         SCRATCH.get_ptr_mut(slot as u32)
+    }
+}
+
+/// Makes the scratch memory of a slot that each thread has of its own.
+#[inline(always)]
+fn make_scratch(slot: Slot) {
+    if slot.is_of_thread()
+        && let Some(empty) = EMPTY_SCRATCH.get_ptr(0)
+    {
+        // SAFETY: the pointer comes from the map. A failure shows when the record is opened.
+        let _ = THREAD_SCRATCH.insert(bpf_get_current_pid_tgid(), unsafe { &*empty }, 0);
+    }
+}
+
+/// Gives it up.
+#[inline(always)]
+pub fn drop_scratch(slot: Slot) {
+    if slot.is_of_thread() {
+        // Whoever made it is the only one who takes it out.
+        let _ = THREAD_SCRATCH.remove(bpf_get_current_pid_tgid());
     }
 }
 
 /// What a probe has to say.
 pub struct Report {
     pub stream: Stream,
-    pub slot: Slot,
     pub kind: RecordKind,
     pub flags: u32,
     pub value: i64,
@@ -95,10 +112,12 @@ impl Report {
 
     #[inline(always)]
     fn send_also(self, subject: &Subject, third: u64, wakeup: u64) {
-        let (stream, slot) = (self.stream, self.slot);
-        if let Some(scratch) = self.open(subject) {
-            scratch.header.stopped_at = third;
-            output(scratch, stream, slot, 0, wakeup);
+        let stream = self.stream;
+        count(stream.taken());
+        let mut header = self.header(subject);
+        header.stopped_at = third;
+        if !output_header(&mut header, wakeup) {
+            count(stream.ring_full());
         }
     }
 
@@ -115,7 +134,7 @@ impl Report {
         with_kernel: bool,
         keep: impl FnOnce(&mut Walk),
     ) {
-        let Some(scratch) = self.open(subject) else {
+        let Some(scratch) = self.open(subject, chain.slot) else {
             return;
         };
         scratch.walk.with_kernel = with_kernel;
@@ -126,16 +145,16 @@ impl Report {
             scratch.header.flags |= flag::KERNEL_THREAD;
             WalkEnd::NotWalked
         } else {
-            match found {
-                Found::None => WalkEnd::NoRegisters,
-                Found::Compat => WalkEnd::Compat,
-                Found::Registers(registers) if PROCESSES.get_ptr(subject.tgid).is_some() => {
-                    scratch.walk.begin(registers, scratch.header.time_ns);
+            match found.at {
+                Where::Nowhere => WalkEnd::NoRegisters,
+                Where::Compat => WalkEnd::Compat,
+                Where::Known if PROCESSES.get_ptr(subject.tgid).is_some() => {
+                    scratch.walk.begin(&found.registers, scratch.header.time_ns);
                     keep(&mut scratch.walk);
                     program = STEP;
                     WalkEnd::NotWalked
                 }
-                Found::Registers(_) => {
+                Where::Known => {
                     scratch.walk.wake = true;
                     WalkEnd::UnknownProcess
                 }
@@ -147,14 +166,15 @@ impl Report {
 
     /// Fills in the header. Counts the record as taken, and as lost if there is no memory for it.
     #[inline(always)]
-    fn open(self, subject: &Subject) -> Option<&'static mut Scratch> {
+    fn open(self, subject: &Subject, slot: Slot) -> Option<&'static mut Scratch> {
         count(self.stream.taken());
-        let Some(scratch) = scratch(self.slot) else {
+        make_scratch(slot);
+        let Some(scratch) = scratch(slot) else {
             count(self.stream.no_scratch());
             return None;
         };
         // SAFETY: the slot is this program's own, and the program does not interrupt itself, so
-        // nobody else writes to it on this CPU while we do.
+        // nobody else writes to it on this CPU while we do; or it is this thread's own.
         let scratch = unsafe { &mut *scratch };
         scratch.header = self.header(subject);
         Some(scratch)
@@ -186,21 +206,26 @@ impl Report {
         }
     }
 
-    /// Sends the fixed part alone, without scratch memory. Whether it was sent; nothing is counted.
+    /// Sends the record without stacks. Whether it was sent; nothing is counted.
     #[inline(always)]
     pub fn send_header(self, subject: &Subject) -> bool {
-        let mut header = self.header(subject);
-        // SAFETY: the record is as large as the header.
-        let sent = unsafe {
-            bpf_ringbuf_output(
-                (&raw const RECORDS).cast_mut().cast(),
-                (&raw mut header).cast(),
-                HEADER_BYTES as u64,
-                NO_WAKEUP,
-            )
-        };
-        sent == 0
+        output_header(&mut self.header(subject), NO_WAKEUP)
     }
+}
+
+/// Hands a record without stacks to user space; whether there was room.
+#[inline(always)]
+fn output_header(header: &mut RecordHeader, wakeup: u64) -> bool {
+    // SAFETY: the record is as large as the header.
+    let sent = unsafe {
+        bpf_ringbuf_output(
+            (&raw const RECORDS).cast_mut().cast(),
+            (&raw mut *header).cast(),
+            HEADER_BYTES as u64,
+            wakeup,
+        )
+    };
+    sent == 0
 }
 
 /// Adds the stacks that the kernel walks, and sends the record: the last program of each chain.
@@ -259,14 +284,30 @@ pub fn finish(ctx: *mut c_void, chain: &Chain) -> u32 {
         copy::send(&scratch.header, &scratch.walk);
     }
 
-    let now = scratch.header.time_ns;
-    let wake = scratch.walk.wake && now.wrapping_sub(scratch.woken_at) >= WAKE_INTERVAL;
-    if wake {
-        scratch.woken_at = now;
-    }
-    let wakeup = if wake { WAKEUP } else { NO_WAKEUP };
+    let wakeup = if scratch.walk.wake && is_time_to_wake(scratch.header.time_ns) {
+        WAKEUP
+    } else {
+        NO_WAKEUP
+    };
     output(scratch, chain.stream, chain.slot, user_frames + kernel_frames, wakeup);
+    drop_scratch(chain.slot);
     0
+}
+
+/// Whether to wake user space for an unknown process: not if it was woken a moment ago.
+#[inline(always)]
+fn is_time_to_wake(now: u64) -> bool {
+    let Some(woken_at) = WOKEN_AT.get_ptr_mut(0) else {
+        return false;
+    };
+    // SAFETY: the entry is this CPU's. Where two programs come in each other's way it is woken once too
+    // often, or by one of them alone.
+    let woken_at = unsafe { &mut *woken_at };
+    let is_time = now.wrapping_sub(*woken_at) >= WAKE_INTERVAL;
+    if is_time {
+        *woken_at = now;
+    }
+    is_time
 }
 
 /// Counts how a walk has ended.

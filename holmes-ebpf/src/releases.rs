@@ -6,7 +6,6 @@ use holmes_common::{counter::Stream, record::RecordKind};
 use crate::{
     faults::{mark_regions, may_hold_samples, shrunk},
     filter::Subject,
-    maps::Slot,
     record::Report,
 };
 
@@ -42,5 +41,5 @@ pub fn moved(subject: &Subject, from: u64, to: u64, bytes: u64) {
 
 #[inline(always)]
 fn report(kind: RecordKind, value: i64, aux: u64) -> Report {
-    Report { stream: Stream::Releases, slot: Slot::Release, kind, flags: 0, value, aux }
+    Report { stream: Stream::Releases, kind, flags: 0, value, aux }
 }

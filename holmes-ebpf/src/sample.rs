@@ -5,7 +5,6 @@ use holmes_common::{counter::Stream, record::RecordKind};
 
 use crate::{
     filter::subject,
-    maps::Slot,
     record::Report,
     stats::{add, cgroup_totals},
     unwind::{chains, registers},
@@ -23,14 +22,8 @@ pub fn sample(ctx: PerfEventContext) -> u32 {
         // SAFETY: the pointer comes from the map.
         unsafe { add(&raw mut (*totals).samples, 1) };
     }
-    let report = Report {
-        stream: Stream::Samples,
-        slot: Slot::Sample,
-        kind: RecordKind::Sample,
-        flags: 0,
-        value: 0,
-        aux: 0,
-    };
+    let report =
+        Report { stream: Stream::Samples, kind: RecordKind::Sample, flags: 0, value: 0, aux: 0 };
     // Code that runs in user space has no kernel stack: the walk would only find that out again.
     let with_kernel = !registers::in_user_mode(&ctx);
     let found = registers::sampled(&ctx);

@@ -8,7 +8,7 @@ use aya_ebpf::{cty::c_void, helpers::bpf_probe_read_kernel};
 use holmes_common::{globals::NO_OFFSET, limits::PAGE_SHIFT};
 
 use crate::{
-    globals::offset,
+    globals::{PLAIN_COUNTS, offset},
     maps::SPACES,
     task::{current_mm, follow, id_at, read},
 };
@@ -39,7 +39,7 @@ impl Space {
     #[inline(always)]
     fn of(mm: u64, next: impl Fn(u64, u32) -> u64 + Copy) -> Self {
         Self {
-            anon_pages: anon_pages(mm),
+            anon_pages: read(mm, offset!(mm_anon_pages)),
             mapped_pages: mapped_pages(mm, next),
             vanished_pages: 0,
             heap_end: next(mm, offset!(mm_brk)),
@@ -73,7 +73,7 @@ impl Space {
     /// A call has ended that put pages in place by itself: they are not what the next fault brings.
     #[inline(always)]
     pub fn populated(&mut self, mm: u64) {
-        self.anon_pages = anon_pages(mm);
+        self.anon_pages = current_anon_pages(mm);
     }
 
     /// The heap ends somewhere now: by how many bytes that is further up than before.
@@ -128,11 +128,16 @@ pub fn are_readable() -> bool {
     offset!(task_mm) != NO_OFFSET && offset!(mm_total_vm) != NO_OFFSET
 }
 
-/// The anonymous pages of the process whose `mm` this is; 0 where they cannot be read. Through the helper:
-/// before 6.2 they are in an array of a type that verifiers do not walk.
+/// The anonymous pages of the current process, whose `mm` this is; 0 where they cannot be read.
 #[inline(always)]
-pub fn anon_pages(mm: u64) -> u64 {
-    read(mm, offset!(mm_anon_pages))
+pub fn current_anon_pages(mm: u64) -> u64 {
+    word_of_counts(mm, offset!(mm_anon_pages))
+}
+
+/// [`follow`], where verifiers know their way to the counts of pages.
+#[inline(always)]
+fn word_of_counts(mm: u64, offset: u32) -> u64 {
+    if PLAIN_COUNTS.load() != 0 { follow(mm, offset) } else { read(mm, offset) }
 }
 
 /// A stack grows without a call. `MAP_GROWSDOWN` makes one, too: such mappings count for nothing here.

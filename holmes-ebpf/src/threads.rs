@@ -9,7 +9,6 @@ use holmes_common::{
 use crate::{
     filter::subject,
     globals::offset,
-    maps::Slot,
     record::Report,
     spaces,
     stats::{add, cgroup_totals},
@@ -46,7 +45,6 @@ pub fn task_newtask(ctx: RawTracePointContext) -> u32 {
     }
     let report = Report {
         stream: Stream::Tasks,
-        slot: Slot::NewTask,
         kind: RecordKind::NewTask,
         flags: if is_thread { flag::NEW_THREAD } else { 0 },
         value: 0,

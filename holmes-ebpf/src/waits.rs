@@ -24,7 +24,7 @@ use holmes_common::{
 use crate::{
     filter::{Subject, subject},
     globals::{WAIT_BURST_OF_CPU, WAIT_EARNED_NS_OF_CPU, offset},
-    maps::{Slot, WAIT_ALLOWANCES, WAITERS},
+    maps::{WAIT_ALLOWANCES, WAITERS},
     record::Report,
     stats::count,
     system_call,
@@ -90,7 +90,6 @@ fn end(task: u64) {
     let subject = Subject { tgid: waiter.tgid, tid, cgroup_id: waiter.cgroup_id };
     let report = Report {
         stream: Stream::Waits,
-        slot: Slot::Wait,
         kind: RecordKind::WaitEnd,
         flags: 0,
         value: i64::from(waiter.number as u8),
@@ -129,7 +128,6 @@ fn begin(ctx: &RawTracePointContext) {
     }
     let report = Report {
         stream: Stream::Waits,
-        slot: Slot::Wait,
         kind: RecordKind::Wait,
         flags: 0,
         value: wait_value(stands_for, number, state, call),

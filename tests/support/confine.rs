@@ -27,6 +27,7 @@ const TRACEFS: [&CStr; 3] =
 pub struct Confinement {
     without_tracefs: bool,
     small_disk: Option<(CString, CString)>,
+    file_over: Option<(CString, CString)>,
     without_capabilities: bool,
     as_nobody: bool,
 }
@@ -46,6 +47,19 @@ impl Confinement {
         let folder = CString::new(folder.as_os_str().as_bytes()).context("a path with a NUL")?;
         let options = CString::new(format!("size={bytes},mode=0755")).context("mount options")?;
         self.small_disk = Some((folder, options));
+        Ok(self)
+    }
+
+    /// Where `file` is, the child sees `other`.
+    ///
+    /// # Errors
+    /// A path holds a NUL.
+    pub fn file_over(mut self, file: &Path, other: &Path) -> anyhow::Result<Self> {
+        let path = |path: &Path| CString::new(path.as_os_str().as_bytes());
+        self.file_over = Some((
+            path(file).context("a path with a NUL")?,
+            path(other).context("a path with a NUL")?,
+        ));
         Ok(self)
     }
 
@@ -76,7 +90,7 @@ impl Confinement {
     }
 
     fn enter(&self) -> io::Result<()> {
-        if self.without_tracefs || self.small_disk.is_some() {
+        if self.without_tracefs || self.small_disk.is_some() || self.file_over.is_some() {
             own_mounts()?;
         }
         if self.without_tracefs {
@@ -84,6 +98,9 @@ impl Confinement {
         }
         if let Some((folder, options)) = &self.small_disk {
             mount_tmpfs(folder, options)?;
+        }
+        if let Some((file, other)) = &self.file_over {
+            mount_over(file, other)?;
         }
         if self.without_capabilities {
             drop_capabilities();
@@ -121,6 +138,12 @@ fn mount_tmpfs(folder: &CStr, options: &CStr) -> io::Result<()> {
     let tmpfs = c"tmpfs".as_ptr();
     // SAFETY: all strings end with NUL and live through the call.
     checked(unsafe { libc::mount(tmpfs, folder.as_ptr(), tmpfs, 0, options.as_ptr().cast()) })
+}
+
+fn mount_over(file: &CStr, other: &CStr) -> io::Result<()> {
+    let (kind, data) = (std::ptr::null(), std::ptr::null());
+    // SAFETY: both strings end with NUL and live through the call; the other arguments are ignored.
+    checked(unsafe { libc::mount(other.as_ptr(), file.as_ptr(), kind, libc::MS_BIND, data) })
 }
 
 /// Root gets the bounding set at exec: an empty one leaves no capability.

@@ -3,15 +3,17 @@
 
 use aya_ebpf::{
     EbpfContext,
-    macros::{perf_event, raw_tracepoint, uretprobe},
-    programs::{PerfEventContext, RawTracePointContext, RetProbeContext},
+    macros::{fexit, perf_event, raw_tracepoint, uretprobe},
+    programs::{FExitContext, PerfEventContext, RawTracePointContext, RetProbeContext},
 };
 use holmes_common::counter::Stream;
 
 use super::{Chain, walk};
 use crate::{
-    allocations,
-    maps::{ALLOCATION_CHAIN, CALL_CHAIN, FAULT_CHAIN, SAMPLE_CHAIN, Slot, TASK_CHAIN, WAIT_CHAIN},
+    maps::{
+        ALLOCATION_CHAIN, CALL_CHAIN, CALL_END_CHAIN, FAULT_CHAIN, SAMPLE_CHAIN, Slot, TASK_CHAIN,
+        WAIT_CHAIN,
+    },
     record,
 };
 
@@ -30,12 +32,17 @@ pub const TASKS: Chain =
 /// Of memory calls.
 pub const CALLS: Chain = Chain { programs: &CALL_CHAIN, slot: Slot::Call, stream: Stream::Memory };
 
+/// Of memory calls that were met at their functions' ends. Each thread has scratch memory of its own, as
+/// the program may be preempted.
+pub const CALL_ENDS: Chain =
+    Chain { programs: &CALL_END_CHAIN, slot: Slot::Thread, stream: Stream::Memory };
+
 /// Of waits.
 pub const WAITS: Chain = Chain { programs: &WAIT_CHAIN, slot: Slot::Wait, stream: Stream::Waits };
 
-/// Of allocations. Each thread has scratch memory of its own.
+/// Of allocations. Scratch memory as for [`CALL_ENDS`].
 pub const ALLOCATIONS: Chain =
-    Chain { programs: &ALLOCATION_CHAIN, slot: Slot::Allocation, stream: Stream::Allocations };
+    Chain { programs: &ALLOCATION_CHAIN, slot: Slot::Thread, stream: Stream::Allocations };
 
 #[perf_event]
 pub fn sample_step(ctx: PerfEventContext) -> u32 {
@@ -77,6 +84,16 @@ pub fn call_finish(ctx: RawTracePointContext) -> u32 {
     record::finish(ctx.as_ptr(), &CALLS)
 }
 
+#[fexit]
+pub fn call_end_step(ctx: FExitContext) -> u32 {
+    walk::step(ctx.as_ptr(), &CALL_ENDS)
+}
+
+#[fexit]
+pub fn call_end_finish(ctx: FExitContext) -> u32 {
+    record::finish(ctx.as_ptr(), &CALL_ENDS)
+}
+
 #[raw_tracepoint(tracepoint = "sched_switch")]
 pub fn wait_step(ctx: RawTracePointContext) -> u32 {
     walk::step(ctx.as_ptr(), &WAITS)
@@ -94,6 +111,5 @@ pub fn allocation_step(ctx: RetProbeContext) -> u32 {
 
 #[uretprobe]
 pub fn allocation_finish(ctx: RetProbeContext) -> u32 {
-    record::finish(ctx.as_ptr(), &ALLOCATIONS);
-    allocations::close()
+    record::finish(ctx.as_ptr(), &ALLOCATIONS)
 }

@@ -17,7 +17,8 @@ use crate::{
     task::{self, read},
 };
 
-/// The registers that a walk begins with.
+/// The registers that a walk begins with. Whole words: where a verifier allows no read of memory that nobody
+/// has written, it must have no padding.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Registers {
@@ -27,22 +28,47 @@ pub struct Registers {
     pub bp: u64,
     /// The return address of a leaf on arm64; 0 elsewhere.
     pub link: u64,
-    /// Whether `ip` is behind the instruction that entered the kernel: then it is looked up like a
+    /// Not 0 if `ip` is behind the instruction that entered the kernel: then it is looked up like a
     /// return address.
-    pub in_call: bool,
+    pub in_call: u64,
+}
+
+impl Registers {
+    const NONE: Self = Self { ip: 0, sp: 0, bp: 0, link: 0, in_call: 0 };
 }
 
 /// Registers that a rule can name, by DWARF number.
 pub const LEAF_REGISTERS: usize = 16;
 
-/// What is known of where a process was.
-#[derive(Clone, Copy)]
-pub enum Found {
-    Registers(Registers),
+/// Whether it is known where a process was.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Where {
+    Known,
     /// A 32-bit process: its tables and its registers are others.
     Compat,
     /// A kernel thread, or a process that is just being made or ended.
-    None,
+    Nowhere,
+}
+
+/// What is known of where a process was. Not an enum with the registers in it, for the reason that they are
+/// whole words.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Found {
+    pub at: Where,
+    /// Where that is [`Where::Known`].
+    pub registers: Registers,
+}
+
+impl Found {
+    pub const NONE: Self = Self { at: Where::Nowhere, registers: Registers::NONE };
+    const COMPAT: Self = Self { at: Where::Compat, registers: Registers::NONE };
+
+    #[inline(always)]
+    fn at(registers: Registers) -> Self {
+        Self { at: Where::Known, registers }
+    }
 }
 
 /// The registers of the process that a CPU was found executing, be it in user space or in the
@@ -72,17 +98,11 @@ pub fn keep(ctx: &PerfEventContext, walk: &mut Walk) {
 #[inline(always)]
 pub fn returned(ctx: &RetProbeContext) -> Found {
     // SAFETY: as in `sampled`; a probe in user space has the registers of user space.
-    let found = unsafe { arch::interrupted(ctx.as_ptr().cast()) };
-    match found {
-        Some(Found::Registers(mut registers)) => {
-            // Not as behind a call: nothing was called from the leaf that is still there, and
-            // whoever names it takes its address as it is.
-            registers.ip = registers.ip.wrapping_sub(1);
-            Found::Registers(registers)
-        }
-        Some(found) => found,
-        None => Found::None,
-    }
+    let mut found = unsafe { arch::interrupted(ctx.as_ptr().cast()) }.unwrap_or(Found::NONE);
+    // Not as behind a call: nothing was called from the leaf that is still there, and whoever names it
+    // takes its address as it is.
+    found.registers.ip = found.registers.ip.wrapping_sub(1);
+    found
 }
 
 /// The stack pointer at a probe in user space.
@@ -101,7 +121,7 @@ pub fn stack_pointer_at_entry(ctx: &RetProbeContext) -> u64 {
 /// The registers with which the current process entered the kernel.
 #[inline(always)]
 pub fn entered() -> Found {
-    saved().map_or(Found::None, entered_at)
+    saved().map_or(Found::NONE, entered_at)
 }
 
 /// The registers of the process that the kernel has saved at an address.
@@ -110,12 +130,13 @@ pub fn entered_at(address: u64) -> Found {
     // SAFETY: the helper checks the address itself and fails on a bad one.
     match unsafe { bpf_probe_read_kernel(address as *const bpf_user_pt_regs_t) } {
         Ok(regs) => arch::at_entry(&regs),
-        Err(_) => Found::None,
+        Err(_) => Found::NONE,
     }
 }
 
 /// Where the kernel has saved them for a system call, of which a probe knows the address: as the verifier's
-/// own kind of pointer where there is one, for `task::follow`.
+/// own kind of pointer where there is one, for `task::follow`; and it is all that is known without the
+/// kernel's types.
 #[inline(always)]
 pub fn saved_for_call(address: u64) -> u64 {
     if PLAIN_LOADS.load() != 0 { saved().unwrap_or(0) } else { address }
@@ -128,9 +149,10 @@ pub fn saved_in_call() -> Option<u64> {
     saved().filter(|_| !system_call::is_compat())
 }
 
-/// Where the kernel has saved them.
+/// Where the kernel has saved them when the current task entered it. As the verifier's own kind of pointer where
+/// there is one, for `task::follow`.
 #[inline(always)]
-fn saved() -> Option<u64> {
+pub fn saved() -> Option<u64> {
     if HAS_TASK_PT_REGS.load() != 0 {
         // SAFETY: no argument, always allowed in a tracing program.
         let task: *mut task_struct = unsafe { bpf_get_current_task_btf() };
@@ -191,11 +213,11 @@ mod arch {
         }
         // SAFETY: as above.
         if unsafe { (*regs).cs } == CODE_32 {
-            return Some(Found::Compat);
+            return Some(Found::COMPAT);
         }
         // SAFETY: as above.
         let (ip, sp, bp) = unsafe { ((*regs).rip, (*regs).rsp, (*regs).rbp) };
-        Some(Found::Registers(Registers { ip, sp, bp, link: 0, in_call: false }))
+        Some(Found::at(Registers { ip, sp, bp, link: 0, in_call: 0 }))
     }
 
     /// Keeps them all; whether that was done.
@@ -236,14 +258,14 @@ mod arch {
     #[inline(always)]
     pub(super) fn at_entry(regs: &bpf_user_pt_regs_t) -> Found {
         if regs.cs & USER_MODE != USER_MODE {
-            return Found::None;
+            return Found::NONE;
         }
         if regs.cs == CODE_32 {
-            return Found::Compat;
+            return Found::COMPAT;
         }
         // The number of the system call; -1 where an interrupt or a fault entered the kernel.
-        let in_call = (regs.orig_rax as i64) >= 0;
-        Found::Registers(Registers { ip: regs.rip, sp: regs.rsp, bp: regs.rbp, link: 0, in_call })
+        let in_call = u64::from((regs.orig_rax as i64) >= 0);
+        Found::at(Registers { ip: regs.rip, sp: regs.rsp, bp: regs.rbp, link: 0, in_call })
     }
 }
 
@@ -296,13 +318,13 @@ mod arch {
         }
         // SAFETY: as above.
         if unsafe { (*regs).pstate } & STATE_32 != 0 {
-            return Some(Found::Compat);
+            return Some(Found::COMPAT);
         }
         // SAFETY: as above.
         let (ip, sp) = unsafe { ((*regs).pc, (*regs).sp) };
         // SAFETY: as above.
         let (bp, link) = unsafe { ((*regs).regs[29], (*regs).regs[30]) };
-        Some(Found::Registers(Registers { ip, sp, bp, link, in_call: false }))
+        Some(Found::at(Registers { ip, sp, bp, link, in_call: 0 }))
     }
 
     /// Keeps nothing: no rule of this processor names another register.
@@ -320,13 +342,13 @@ mod arch {
     #[inline(always)]
     pub(super) fn at_entry(regs: &bpf_user_pt_regs_t) -> Found {
         if regs.pstate & LEVEL != 0 {
-            return Found::None;
+            return Found::NONE;
         }
         if regs.pstate & STATE_32 != 0 {
-            return Found::Compat;
+            return Found::COMPAT;
         }
         // Behind an `svc`: the row of the instruction itself is the same, as it changes nothing.
         let (bp, link) = (regs.regs[29], regs.regs[30]);
-        Found::Registers(Registers { ip: regs.pc, sp: regs.sp, bp, link, in_call: false })
+        Found::at(Registers { ip: regs.pc, sp: regs.sp, bp, link, in_call: 0 })
     }
 }

@@ -79,7 +79,7 @@ impl Walk {
         self.now = (time_ns >> 30) as u32;
         self.frames = 0;
         self.table_wanted = false;
-        self.behind = registers.in_call;
+        self.behind = registers.in_call != 0;
         self.interrupted = false;
         self.bp_lost = false;
         self.by_frame_pointer = false;
@@ -138,6 +138,7 @@ pub fn call(ctx: *mut c_void, chain: &Chain, program: u32) -> u32 {
     // SAFETY: nothing here needs to be dropped.
     unsafe { chain.programs.tail_call(&ctx, program) };
     count(chain.stream.no_chain());
+    record::drop_scratch(chain.slot);
     0
 }
 

@@ -2,17 +2,20 @@
 
 use std::error::Error;
 
-use aya::Ebpf;
+use aya::maps::{MapData, ProgramArray};
 use aya::programs::perf_event::{
     HardwareEvent, PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent,
 };
 use aya::programs::{PerfEvent, Program, ProgramError, RawTracePoint};
 use aya::util::online_cpus;
+use aya::{Btf, Ebpf};
 use holmes_common::limits::FAULT_FREQUENCY;
 use tracing::{debug, warn};
 
 use super::OptionalProbe;
+use super::chains;
 use super::features::Roots;
+use super::functions;
 use super::loading;
 use super::probes::{ProbeState, ProbeStatus, SampleEvent, Sampling};
 use super::release::Release;
@@ -56,12 +59,6 @@ const PROBES: &[Probe] = &[
         tracepoint: "sched_process_exit",
     },
     Probe {
-        name: "memory",
-        enables: "memory mapped, resized and given back, by stack",
-        program: "memory_call",
-        tracepoint: "sys_exit",
-    },
-    Probe {
         name: WAITS,
         enables: "where threads wait, for what and how long",
         program: "sched_switch",
@@ -74,6 +71,14 @@ const PROBES: &[Probe] = &[
         tracepoint: "mark_victim",
     },
 ];
+
+/// Memory calls where their functions' ends cannot be attached to: at the ends of all system calls.
+const CALLS: Probe = Probe {
+    name: "memory",
+    enables: "memory mapped, resized and given back, by stack",
+    program: "memory_call",
+    tracepoint: "sys_exit",
+};
 
 /// The probe of waits.
 const WAITS: &str = "waits";
@@ -102,15 +107,36 @@ const FAULT: &str = "fault";
 /// What [`lifecycle`] attaches.
 const LIFECYCLE: [&str; 2] = ["exec", "exit"];
 
-/// The programs that [`all`] attaches, or [`lifecycle`] where allocations are recorded.
-pub(super) fn programs(of_allocations: bool, without: &[OptionalProbe]) -> Vec<&'static str> {
+/// The programs that [`all`] attaches, or [`lifecycle`] where allocations are recorded; of memory calls those
+/// at the ends of functions, if there is a chance.
+pub(super) fn programs(
+    of_allocations: bool,
+    without: &[OptionalProbe],
+    has_functions: bool,
+) -> Vec<&'static str> {
     let tracepoints = PROBES.iter().map(|probe| (probe.name, probe.program));
+    let calls: Vec<_> = if has_functions {
+        functions::CALLS.all_programs().collect()
+    } else {
+        let (_, step, finish) = chains::CALLS;
+        vec![CALLS.program, step, finish]
+    };
+    let calls = calls.into_iter().map(|program| (CALLS.name, program));
     let events = [("faults", FAULT), ("samples", SAMPLE)];
     let wanted = |(name, program)| {
         let is_wanted = !of_allocations || LIFECYCLE.contains(&name);
         (is_wanted && !is_left_out(name, without)).then_some(program)
     };
-    tracepoints.chain(events).filter_map(wanted).collect()
+    tracepoints.chain(calls).chain(events).filter_map(wanted).collect()
+}
+
+/// What came of attaching.
+pub(super) struct Attached {
+    pub(super) statuses: Vec<ProbeStatus>,
+    /// How CPUs are sampled; `None` if they are not.
+    pub(super) sampling: Option<Sampling>,
+    /// Chains that were joined for it, to be kept as long.
+    pub(super) chains: Vec<ProgramArray<MapData>>,
 }
 
 /// Attaches everything, the sampler behind what rewrites kernel code: those stalls would show up as the
@@ -120,13 +146,19 @@ pub(super) fn all(
     frequency: u32,
     without: &[OptionalProbe],
     no_waits: Option<&'static str>,
-) -> (Vec<ProbeStatus>, Option<Sampling>) {
+    types: Result<&Btf, &str>,
+) -> Attached {
     let why_not = |name: &str| match name {
         _ if is_left_out(name, without) => Some("it was left out"),
         WAITS => no_waits,
         _ => None,
     };
     let mut statuses = attach_each(ebpf, PROBES.iter(), why_not);
+    let (memory, chains) = match why_not(CALLS.name) {
+        Some(why) => (CALLS.status(Err(why.to_owned())), Vec::new()),
+        None => calls(ebpf, types),
+    };
+    statuses.push(memory);
     let state = ProbeState::of(unless(why_not("faults"), || faults(ebpf)));
     let programs = vec![FAULT];
     let enables = "resident memory by stack";
@@ -137,18 +169,42 @@ pub(super) fn all(
     let programs = vec![SAMPLE];
     statuses.insert(0, ProbeStatus { name: "samples", enables: "CPU profiles", programs, state });
     if !without.contains(&OptionalProbe::Memory) {
-        let state = ProbeState::of(spaces::visit(ebpf).map(|()| String::new()));
+        let visited = types.map_err(str::to_owned).and_then(|types| spaces::visit(ebpf, types));
+        let state = ProbeState::of(visited.map(|()| String::new()));
         let programs = vec![spaces::PROGRAM];
         let enables = "memory calls of processes older than the recorder, from the first on";
         statuses.push(ProbeStatus { name: "spaces", enables, programs, state });
     }
-    (statuses, sampling.ok())
+    Attached { statuses, sampling: sampling.ok(), chains }
+}
+
+/// Attaches to the ends of the calls' functions; where that fails, to the ends of all system calls.
+fn calls(ebpf: &mut Ebpf, types: Result<&Btf, &str>) -> (ProbeStatus, Vec<ProgramArray<MapData>>) {
+    let Probe { name, enables, .. } = CALLS;
+    let at_ends = types.map_err(str::to_owned);
+    let why = match at_ends.and_then(|types| functions::CALLS.attach(ebpf, types)) {
+        Ok(chain) => {
+            let state = ProbeState::On("at the ends of their functions".to_owned());
+            let programs = functions::CALLS.programs().collect();
+            return (ProbeStatus { name, enables, programs, state }, vec![chain]);
+        }
+        Err(why) => why,
+    };
+    let joined = chains::join(ebpf, chains::CALLS).map_err(|error| chain(&error));
+    let attached = joined.and_then(|joined| attach(ebpf, &CALLS).map(|()| joined));
+    let (result, chains) = match attached {
+        Ok(joined) => (Ok(format!("at the ends of all system calls, as {why}")), vec![joined]),
+        Err(why) => (Err(why), Vec::new()),
+    };
+    let status =
+        ProbeStatus { name, enables, programs: vec![CALLS.program], state: ProbeState::of(result) };
+    (status, chains)
 }
 
 /// Attaches what tells that a process goes on as another, or ends: where nothing else is wanted.
-pub(super) fn lifecycle(ebpf: &mut Ebpf) -> Vec<ProbeStatus> {
+pub(super) fn lifecycle(ebpf: &mut Ebpf) -> Attached {
     let probes = PROBES.iter().filter(|probe| LIFECYCLE.contains(&probe.name));
-    attach_each(ebpf, probes, |_| None)
+    Attached { statuses: attach_each(ebpf, probes, |_| None), sampling: None, chains: Vec::new() }
 }
 
 /// Whether a probe is not to be attached, by the user's wish.
@@ -188,6 +244,7 @@ pub(super) fn detach(ebpf: &mut Ebpf, wanted: impl Fn(&str) -> bool) {
             Program::RawTracePoint(program) => program.unload(),
             Program::Iter(program) => program.unload(),
             Program::UProbe(program) => program.unload(),
+            Program::FExit(program) => program.unload(),
             _ => Ok(()),
         };
         if let Err(error) = unloaded {
@@ -283,6 +340,9 @@ fn on_each(
     cpus.iter().filter_map(attach).collect()
 }
 
+/// What is between an error and the verifier's log.
+const VERIFIER_LOG: &str = ". Verifier output:";
+
 /// With what the verifier has counted its log ends: that is not why it refuses.
 const VERIFIER_COUNTS: [&str; 3] = ["verification time", "stack depth", "processed "];
 
@@ -301,7 +361,9 @@ pub(super) fn chain(error: &dyn Error) -> String {
         let line = line.trim();
         !line.is_empty() && !VERIFIER_COUNTS.iter().any(|count| line.starts_with(count))
     };
-    let lines: Vec<&str> = text.lines().filter(says_why).collect();
+    // Not every refusal is the verifier's.
+    let (said, log) = text.split_once(VERIFIER_LOG).unwrap_or((&text, ""));
+    let lines: Vec<&str> = said.lines().chain(log.lines()).filter(says_why).collect();
     match lines.as_slice() {
         [first, .., before, last] if lines.len() > 4 => format!("{first} ... {before} {last}"),
         lines => lines.join(" "),

@@ -15,29 +15,31 @@ const SAMPLES: Chain = ("SAMPLE_CHAIN", "sample_step", "sample_finish");
 const FAULTS: Chain = ("FAULT_CHAIN", "fault_step", "fault_finish");
 const TASKS: Chain = ("TASK_CHAIN", "task_step", "task_finish");
 const WAITS: Chain = ("WAIT_CHAIN", "wait_step", "wait_finish");
-const CALLS: Chain = ("CALL_CHAIN", "call_step", "call_finish");
+
+/// Of memory calls, where they are met at the ends of all system calls.
+pub(super) const CALLS: Chain = ("CALL_CHAIN", "call_step", "call_finish");
 
 /// Where allocations are recorded, theirs is the only one.
 const ALLOCATIONS: Chain = ("ALLOCATION_CHAIN", "allocation_step", "allocation_finish");
 
-type Chain = (&'static str, &'static str, &'static str);
+pub(super) type Chain = (&'static str, &'static str, &'static str);
 
 /// Indexes into the arrays, as in the probes' `unwind.rs`.
 const STEP: u32 = 0;
 const FINISH: u32 = 1;
 
-/// The programs of the chains that [`join`] joins.
+/// The programs of the chains that [`join_all`] joins.
 pub(super) fn programs(of_allocations: bool, without: &[OptionalProbe]) -> Vec<&'static str> {
     chains(of_allocations, without).flat_map(|(_, step, finish)| [step, finish]).collect()
 }
 
-/// The chains of allocations, or of all else that is not left out.
+/// The chains of allocations, or of all else that is not left out; but for memory calls, whose chain goes
+/// by where they are met.
 fn chains(of_allocations: bool, without: &[OptionalProbe]) -> impl Iterator<Item = Chain> {
     let of_all_else = [
         (None, SAMPLES),
         (Some(OptionalProbe::Faults), FAULTS),
         (Some(OptionalProbe::Threads), TASKS),
-        (Some(OptionalProbe::Memory), CALLS),
         (Some(OptionalProbe::Waits), WAITS),
     ];
     let is_left_out = |probe: Option<OptionalProbe>| probe.is_some_and(|it| without.contains(&it));
@@ -54,21 +56,21 @@ fn chains(of_allocations: bool, without: &[OptionalProbe]) -> impl Iterator<Item
 ///
 /// # Errors
 /// The object has no such array.
-pub(super) fn join(
+pub(super) fn join_all(
     ebpf: &mut Ebpf,
     of_allocations: bool,
     without: &[OptionalProbe],
 ) -> Result<Vec<ProgramArray<MapData>>, KernelError> {
-    chains(of_allocations, without)
-        .map(|(array, step, finish)| join_one(ebpf, array, step, finish))
-        .collect()
+    chains(of_allocations, without).map(|chain| join(ebpf, chain)).collect()
 }
 
-fn join_one(
+/// The same for one chain.
+///
+/// # Errors
+/// The object has no such array, or it was joined before.
+pub(super) fn join(
     ebpf: &mut Ebpf,
-    name: &'static str,
-    step: &str,
-    finish: &str,
+    (name, step, finish): Chain,
 ) -> Result<ProgramArray<MapData>, KernelError> {
     let map = ebpf.take_map(name).ok_or(KernelError::NoMap(name))?;
     let wrap = |source| KernelError::Map { name, source };

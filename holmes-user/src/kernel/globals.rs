@@ -25,6 +25,7 @@ pub(super) struct Globals {
     fault_interval: u64,
     has_task_pt_regs: u32,
     plain_loads: u32,
+    plain_counts: u32,
     copy_stacks: u32,
     pointer_code_mask: u64,
     allocation_interval: u64,
@@ -56,6 +57,7 @@ impl Globals {
             }
         };
         let has_helper = u32::from(types.as_ref().is_ok_and(|it| it.has_helper("task_pt_regs")));
+        let plain_counts = u32::from(types.as_ref().is_ok_and(KernelTypes::has_counter_structs));
         let cgroup_subsys = match (&plan.controller, &types) {
             (None, _) => UNIFIED_HIERARCHY,
             (Some(controller), Ok(types)) => types
@@ -81,6 +83,7 @@ impl Globals {
             fault_interval: plan.fault_interval,
             has_task_pt_regs: has_helper,
             plain_loads: has_helper,
+            plain_counts,
             copy_stacks: u32::from(plan.copy_stacks),
             pointer_code_mask: pointer_code_mask(),
             allocation_interval: plan.allocation_interval.unwrap_or(0),
@@ -118,6 +121,7 @@ impl Globals {
             .override_global("FAULT_INTERVAL", &self.fault_interval, true)
             .override_global("HAS_TASK_PT_REGS", &self.has_task_pt_regs, true)
             .override_global("PLAIN_LOADS", &self.plain_loads, true)
+            .override_global("PLAIN_COUNTS", &self.plain_counts, true)
             .override_global("COPY_STACKS", &self.copy_stacks, true)
             .override_global("POINTER_CODE_MASK", &self.pointer_code_mask, true)
             .override_global("ALLOCATION_INTERVAL", &self.allocation_interval, true)

@@ -6,8 +6,10 @@
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use aya::Ebpf;
 use aya::programs::{Program, ProgramError};
+use aya::{Btf, Ebpf};
+
+use super::functions;
 
 /// Programs that are checked at the same time. There are five that take long.
 const AT_ONCE: usize = 5;
@@ -38,9 +40,13 @@ pub(super) fn load(program: &mut Program) -> Result<(), ProgramError> {
     }
 }
 
-/// Loads these programs. Returns those that the kernel refuses: it is asked again when they are needed,
-/// and says why.
-pub(super) fn load_ahead<'a>(ebpf: &mut Ebpf, wanted: &[&'a str]) -> Vec<&'a str> {
+/// Loads these programs, with the kernel's types those that belong to its functions. Returns those that the
+/// kernel refuses: it is asked again when they are needed, and says why.
+pub(super) fn load_ahead<'a>(
+    ebpf: &mut Ebpf,
+    wanted: &[&'a str],
+    types: Option<&Btf>,
+) -> Vec<&'a str> {
     let programs = ebpf.programs_mut().filter(|(name, _)| wanted.contains(name));
     let mut programs: Vec<(&str, &mut Program)> = programs.collect();
     // The last one is taken first: in the order that was asked for.
@@ -52,9 +58,14 @@ pub(super) fn load_ahead<'a>(ebpf: &mut Ebpf, wanted: &[&'a str]) -> Vec<&'a str
     thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                while let Some((_, program)) = next() {
+                while let Some((name, program)) = next() {
                     // Said by whoever needs the program.
-                    let _ = load(program);
+                    let _ = match types {
+                        Some(types) if matches!(program, Program::FExit(_)) => {
+                            functions::load(name, program, types)
+                        }
+                        _ => load(program),
+                    };
                 }
             });
         }

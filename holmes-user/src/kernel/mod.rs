@@ -10,6 +10,7 @@ pub mod cgroupfs;
 mod chains;
 mod error;
 pub mod features;
+mod functions;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::mem;
 
 use aya::maps::{HashMap, MapData, ProgramArray, RingBuf};
-use aya::{Ebpf, EbpfLoader, Pod};
+use aya::{Btf, Ebpf, EbpfLoader, Pod};
 use aya_log::EbpfLogger;
 use holmes_common::limits::{MAX_TARGETS, MAX_VERDICTS, MIN_RING_BYTES};
 use tracing::{debug, warn};
@@ -12,11 +13,12 @@ use tracing::{debug, warn};
 use super::attach;
 use super::chains;
 use super::error::KernelError;
+use super::functions;
 use super::globals::Globals;
 use super::{OptionalProbe, ProbePlan, TargetFilter, loading, object};
 
 /// The maps that are only used where allocations are recorded.
-const ALLOCATION_MAPS: [&str; 3] = ["ALLOCATING", "LIVE", "ALLOCATION_SCRATCH"];
+const ALLOCATION_MAPS: [&str; 2] = ["ALLOCATING", "LIVE"];
 
 /// Which event drives the sampling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +89,9 @@ impl ProbeStatus {
 pub struct Probes {
     pub(super) ebpf: Ebpf,
     /// Held, not used: the kernel empties such an array when nobody holds it.
-    _chains: Vec<ProgramArray<MapData>>,
+    chains: Vec<ProgramArray<MapData>>,
+    /// The kernel's types or why there are none, until everything is attached.
+    types: Result<Btf, String>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     /// `None` where CPUs are not sampled.
     frequency: Option<u32>,
@@ -105,12 +109,16 @@ impl Probes {
     /// The kernel refuses the maps, or lacks what the target needs.
     pub fn load(plan: &ProbePlan) -> Result<Self, KernelError> {
         let mut globals = Globals::of(plan)?;
-        let (mut ebpf, refused) = load(plan, &globals)?;
+        let types = match plan.allocation_interval {
+            Some(_) => Err("nothing needs them".to_owned()),
+            None => functions::types(),
+        };
+        let (mut ebpf, refused) = load(plan, &globals, types.as_ref().ok())?;
         if let Some(name) = refused.first().filter(|_| globals.allow_plain_loads()) {
             debug!("the kernel refuses {name}: once more without plain loads");
             globals.forbid_plain_loads();
             drop(ebpf);
-            (ebpf, _) = load(plan, &globals)?;
+            (ebpf, _) = load(plan, &globals, types.as_ref().ok())?;
         }
 
         point_at(&mut ebpf, &plan.target)?;
@@ -119,11 +127,12 @@ impl Probes {
             logger.map_err(|error| warn!("the probes' own log is not available: {error}")).ok()
         });
         let of_allocations = plan.allocation_interval.is_some();
-        let chains = chains::join(&mut ebpf, of_allocations, &plan.without)?;
+        let chains = chains::join_all(&mut ebpf, of_allocations, &plan.without)?;
         let frequency = (!of_allocations).then_some(plan.frequency);
         Ok(Self {
             ebpf,
-            _chains: chains,
+            chains,
+            types,
             logger,
             frequency,
             without: plan.without.clone(),
@@ -139,10 +148,17 @@ impl Probes {
     /// # Errors
     /// Only where nothing works: a probe that does not attach is off, see [`Self::statuses`].
     pub fn attach(&mut self) -> Result<(), KernelError> {
-        let (statuses, sampling) = match self.frequency {
-            Some(frequency) => attach::all(&mut self.ebpf, frequency, &self.without, self.no_waits),
-            None => (attach::lifecycle(&mut self.ebpf), None),
+        let types = mem::replace(&mut self.types, Err("they were let go of".to_owned()));
+        let attached = match self.frequency {
+            Some(frequency) => {
+                let types = types.as_ref().map_err(String::as_str);
+                attach::all(&mut self.ebpf, frequency, &self.without, self.no_waits, types)
+            }
+            None => attach::lifecycle(&mut self.ebpf),
         };
+        functions::let_go(types);
+        let attach::Attached { statuses, sampling, chains } = attached;
+        self.chains.extend(chains);
         if statuses.iter().all(|status| !status.is_on()) {
             let first = statuses.into_iter().find_map(|status| match status.state {
                 ProbeState::Off(why) => Some(why),
@@ -224,7 +240,11 @@ impl Probes {
 }
 
 /// Makes the maps and has the kernel check the programs. Returns those that it refuses.
-fn load(plan: &ProbePlan, globals: &Globals) -> Result<(Ebpf, Vec<&'static str>), KernelError> {
+fn load(
+    plan: &ProbePlan,
+    globals: &Globals,
+    types: Option<&Btf>,
+) -> Result<(Ebpf, Vec<&'static str>), KernelError> {
     let mut loader = EbpfLoader::new();
     // No probe has relocations against the kernel's types: let go of aya's copy of them.
     loader
@@ -246,8 +266,11 @@ fn load(plan: &ProbePlan, globals: &Globals) -> Result<(Ebpf, Vec<&'static str>)
     let mut ebpf =
         loader.load(object::bytes()).map_err(|error| KernelError::Load(Box::new(error)))?;
     let mut programs = chains::programs(of_allocations, &plan.without);
-    programs.extend(attach::programs(of_allocations, &plan.without));
-    let refused = loading::load_ahead(&mut ebpf, &programs);
+    let functions = types.filter(|it| functions::try_one(&mut ebpf, it).is_ok());
+    programs.extend(attach::programs(of_allocations, &plan.without, functions.is_some()));
+    let mut refused = loading::load_ahead(&mut ebpf, &programs, functions);
+    // For those there is another place.
+    refused.retain(|name| functions::CALLS.all_programs().all(|it| it != *name));
     Ok((ebpf, refused))
 }
 

@@ -14,26 +14,13 @@ use super::loading;
 pub(super) const PROGRAM: &str = "visit_space";
 const EACH: &str = "task";
 
-/// Has the allocator give back what was let go of: it would keep the megabytes of the kernel's types for ever.
-fn trim() {
-    // SAFETY: no pointer, and any thread may call it at any time.
-    #[cfg(target_env = "gnu")]
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
 /// Visits them. Where that fails, a process is known from its next memory call on.
 ///
 /// # Errors
-/// The kernel has no iterators, or no type information: why, in one line.
-pub(super) fn visit(ebpf: &mut Ebpf) -> Result<(), String> {
-    // The whole of the kernel's types, some megabytes: let go of at the end.
-    let types = Btf::from_sys_fs().map_err(|error| chain(&error))?;
-    let visited = visit_with(loading::find(ebpf, PROGRAM)?, &types);
+/// The kernel has no iterators: why, in one line.
+pub(super) fn visit(ebpf: &mut Ebpf, types: &Btf) -> Result<(), String> {
+    let visited = visit_with(loading::find(ebpf, PROGRAM)?, types);
     detach(ebpf, |name| name == PROGRAM);
-    drop(types);
-    trim();
     visited
 }
 

@@ -112,6 +112,11 @@ impl KernelTypes {
         }
     }
 
+    /// Whether an address space counts its pages in structs, one for each kind of page.
+    pub(super) fn has_counter_structs(&self) -> bool {
+        self.0.size(RSS_COUNTS).is_none()
+    }
+
     /// The index of a controller in `css_set.subsys`.
     pub(super) fn controller_index(&self, controller: &str) -> Option<u32> {
         let value = |name: &str| self.0.enum_value(SUBSYSTEMS, name);

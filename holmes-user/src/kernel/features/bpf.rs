@@ -22,8 +22,14 @@ const TASK_PT_REGS: Release = Release::new(5, 15);
 const DEADLOCK: std::ops::Range<Release> = Release::new(5, 19)..Release::new(6, 1);
 
 /// Raw tracepoints that probes attach to.
-const TRACEPOINTS: [&str; 5] =
-    ["task_newtask", "sched_process_exec", "sched_process_exit", "sys_exit", "mark_victim"];
+const TRACEPOINTS: [&str; 6] = [
+    "task_newtask",
+    "sched_process_exec",
+    "sched_process_exit",
+    "sys_exit",
+    "sched_switch",
+    "mark_victim",
+];
 
 pub(super) fn findings(
     roots: &Roots,
@@ -130,7 +136,8 @@ fn types(roots: &Roots) -> Vec<Finding> {
         .filter(|(_, handler)| !types.has(Kind::Typedef, handler))
         .map(|(name, _)| *name)
         .collect();
-    let (name, enables) = ("tracepoints", "threads, processes, memory calls and kills for memory");
+    let (name, enables) =
+        ("tracepoints", "threads, processes, memory calls, waits and kills for memory");
     let hooks = if tracepoints.is_empty() {
         Finding::ok(name, enables, "all there")
     } else {
