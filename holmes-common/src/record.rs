@@ -127,6 +127,8 @@ pub mod flag {
     pub const HUGE_PAGE: u32 = 1 << 9;
     /// The ending thread is the last of its process.
     pub const LAST_THREAD: u32 = 1 << 10;
+    /// The thread has left the CPU since its last recorded wait, and that was not recorded.
+    pub const WAITS_LEFT_OUT: u32 = 1 << 11;
 }
 
 /// The fixed part of every record.
