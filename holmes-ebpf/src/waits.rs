@@ -112,6 +112,7 @@ fn begin(ctx: &RawTracePointContext) {
     // What a kernel thread waits for is work; and a thread that is ending has no memory any more.
     let is_ending = follow_half(current(), offset!(task_flags)) & EXITING != 0;
     if is_ending || current_mm() == Some(0) {
+        leave_out(subject.tid);
         return;
     }
     let Some(Drawn { stands_for, number, flags }) = drawn(&subject) else {
@@ -241,11 +242,28 @@ fn is_affordable(waiter: &mut Waiter, now: u64) -> bool {
     true
 }
 
-/// The current thread ends: whoever has its number next begins anew.
+/// A wait of the thread is not recorded.
 #[inline(always)]
-pub fn forget(tid: u32) {
-    // Not known is not an error.
+fn leave_out(tid: u32) {
+    if let Some(waiter) = WAITERS.get_ptr_mut(tid) {
+        // SAFETY: as in `end`.
+        unsafe { (*waiter).has_left_out = 1 };
+    }
+}
+
+/// The current thread ends: whoever has its number next begins anew. Returns what is known of its waits:
+/// bits of [`flag`].
+#[inline(always)]
+pub fn forget(tid: u32) -> u32 {
+    let Some(waiter) = WAITERS.get_ptr_mut(tid) else {
+        return flag::WAITS_LEFT_OUT;
+    };
+    // SAFETY: as in `end`.
+    let Waiter { number, has_left_out, .. } = unsafe { *waiter };
+    // It was there just now.
     let _ = WAITERS.remove(tid);
+    let left_out = if has_left_out != 0 { flag::WAITS_LEFT_OUT } else { 0 };
+    left_out | number << flag::LAST_WAIT_SHIFT
 }
 
 // A record's waits have eight bits.

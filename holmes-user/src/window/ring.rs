@@ -145,7 +145,7 @@ impl Window {
             What::WaitEnd { number } => self.wait_ended(tid, time, number, cpu),
             What::NewThread { tid: new } => self.wait_forgotten(new),
             What::Exit => {
-                self.draw_end(tid, time);
+                self.draw_end(tid, time, observation.flags);
                 self.threads.end(tid, time, &mut unused);
                 if observation.flags & flag::LAST_THREAD != 0 {
                     self.residents.ended(tgid, time);

@@ -156,7 +156,9 @@ impl Window {
                 let site = Some(waiting.site());
                 let (from, cpu) = (waiting.since(), 0);
                 let to = Nanos(u64::MAX);
-                seen.entry(tid).or_default().push(Piece { from, to, cpu, site, wait: Some(wait) });
+                let wait = Some(wait);
+                let piece = Piece { from, to, cpu, site, wait, last_wait: None };
+                seen.entry(tid).or_default().push(piece);
             }
         }
         let mut places = Places::default();
@@ -184,6 +186,8 @@ struct Piece<'a> {
     site: Option<&'a Site>,
     /// None if this is a sample, or the thread's end.
     wait: Option<Wait>,
+    /// Of the thread's end: the number of its last wait, if it ran since.
+    last_wait: Option<u8>,
 }
 
 #[derive(Clone, Copy)]
@@ -199,7 +203,7 @@ struct Wait {
 
 impl<'a> Piece<'a> {
     fn of(event: &'a Event) -> Self {
-        let (from, wait) = match &event.what {
+        let (from, wait, last_wait) = match &event.what {
             Done::Waited(waited) => {
                 let wait = Wait {
                     number: waited.number,
@@ -210,11 +214,12 @@ impl<'a> Piece<'a> {
                     waits: waited.waits.into(),
                     is_over: true,
                 };
-                (waited.since, Some(wait))
+                (waited.since, Some(wait), None)
             }
-            Done::Ran(_) | Done::Ended => (event.time, None),
+            Done::Ran(_) => (event.time, None, None),
+            Done::Ended { last_wait } => (event.time, None, *last_wait),
         };
-        Self { from, to: event.time, cpu: event.cpu, site: event.site(), wait }
+        Self { from, to: event.time, cpu: event.cpu, site: event.site(), wait, last_wait }
     }
 }
 
@@ -239,7 +244,7 @@ impl Line<'_> {
         let last = life.iter().rev().find_map(|piece| piece.site)?;
         let mut line =
             ThreadLine { owner: last.owner.share(), tid, spans: Vec::new(), samples: Vec::new() };
-        let end = life.last().filter(|piece| piece.site.is_none()).map_or(self.to, |end| end.to);
+        let end = life.last().filter(|piece| piece.site.is_none());
         let mut reached = life.first()?.from;
         // The last wait's number, and the CPU that it ended on.
         let mut before: Option<(u8, u32)> = None;
@@ -275,8 +280,13 @@ impl Line<'_> {
             reached = reached.max(piece.from).max(piece.to);
             before = Some((wait.number, piece.cpu));
         }
-        let doubt = if before.is_some() { Doubt::NotSeenSince } else { Doubt::NotSeenYet };
-        self.add_span(&mut line, reached, end, State::Unknown(doubt));
+        let last_wait = end.and_then(|end| end.last_wait);
+        let since = match before {
+            None => State::Unknown(Doubt::NotSeenYet),
+            Some((number, cpu)) if last_wait == Some(number) => State::Running { cpu },
+            Some(_) => State::Unknown(Doubt::NotSeenSince),
+        };
+        self.add_span(&mut line, reached, end.map_or(self.to, |end| end.to), since);
         (!line.spans.is_empty() || !line.samples.is_empty()).then_some(line)
     }
 

@@ -11,6 +11,8 @@ mod tests;
 use std::collections::VecDeque;
 use std::mem::size_of;
 
+use holmes_common::record::flag;
+
 use super::ring::Window;
 use super::sites::{Site, Sites, Unused};
 use super::waits::Waiting;
@@ -48,8 +50,8 @@ enum Done {
     Waited(Waited),
     /// A sample found it on the CPU.
     Ran(Site),
-    /// It ended.
-    Ended,
+    /// It ended. `last_wait` is the number of its last wait, if it ran since.
+    Ended { last_wait: Option<u8> },
 }
 
 /// A wait that is over.
@@ -71,7 +73,7 @@ impl Event {
         match &self.what {
             Done::Waited(waited) => Some(&waited.site),
             Done::Ran(site) => Some(site),
-            Done::Ended => None,
+            Done::Ended { .. } => None,
         }
     }
 }
@@ -146,7 +148,7 @@ impl Ring {
         let Event { time, what, .. } = self.events.pop_front()?;
         match what {
             Done::Waited(Waited { site, .. }) | Done::Ran(site) => self.sites.remove(site, unused),
-            Done::Ended => {}
+            Done::Ended { .. } => {}
         }
         Some(time)
     }
@@ -201,10 +203,12 @@ impl Window {
         }
     }
 
-    /// A thread has ended.
-    pub(super) fn draw_end(&mut self, tid: u32, time: Nanos) {
+    /// A thread has ended; `flags` say what is known of its waits.
+    pub(super) fn draw_end(&mut self, tid: u32, time: Nanos, flags: u32) {
         if self.timeline.is_on() {
-            self.draw(Event { time, tid, cpu: 0, what: Done::Ended });
+            let number = (flags >> flag::LAST_WAIT_SHIFT) as u8;
+            let last_wait = (flags & flag::WAITS_LEFT_OUT == 0).then_some(number);
+            self.draw(Event { time, tid, cpu: 0, what: Done::Ended { last_wait } });
         }
     }
 

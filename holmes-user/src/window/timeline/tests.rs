@@ -54,6 +54,22 @@ fn spans(window: &Window, from: u64, to: u64) -> Vec<(u64, u64, &'static str)> {
         .collect()
 }
 
+#[test]
+fn up_to_its_end_a_thread_ran_if_its_last_wait_is_known() {
+    let app = Process::new(1, "/app");
+    let number = |number: u32| number << flag::LAST_WAIT_SHIFT;
+    let cases =
+        [(number(1), "runs"), (number(2), SINCE), (number(1) | flag::WAITS_LEFT_OUT, SINCE)];
+    for (flags, since) in cases {
+        let mut window = window(1 << 20);
+        observe(&mut window, waits(&app, 7, 1, [1_000, 1_400]));
+        let mut exit = app.does(7, 1_500, &[], What::Exit);
+        exit.observation.flags = flags;
+        observe(&mut window, [exit]);
+        assert_eq!(spans(&window, 0, 9_000)[1..], [(1_400, 1_500, since)]);
+    }
+}
+
 const SINCE: &str = Doubt::NotSeenSince.text();
 
 #[test]
