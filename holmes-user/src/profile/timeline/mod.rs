@@ -73,7 +73,7 @@ pub fn write(
 /// A file in memory.
 enum Out {
     Plain(Vec<u8>),
-    Packed(GzEncoder<Vec<u8>>),
+    Packed(Box<GzEncoder<Vec<u8>>>),
 }
 
 impl Out {
@@ -81,7 +81,7 @@ impl Out {
         if packed {
             // No time is stored: the same timeline gives the same bytes.
             let packer = GzBuilder::new().mtime(0);
-            Self::Packed(packer.write(Vec::new(), flate2::Compression::default()))
+            Self::Packed(Box::new(packer.write(Vec::new(), flate2::Compression::default())))
         } else {
             Self::Plain(Vec::new())
         }

@@ -14,9 +14,11 @@ pub(super) struct MadeTimeline {
     pub(super) symbols: SymbolTable,
 }
 
-/// Threads of the made cut's owners, which do this: a length in nanoseconds, a state and a place for each
-/// span.
-fn lines(made: Made, from: u64, parts: &[(usize, Vec<(u64, State, usize)>)]) -> MadeTimeline {
+/// A span: its length in nanoseconds, its state and its place.
+type Part = (u64, State, usize);
+
+/// Threads of the made cut's owners, and what each does.
+fn lines(made: Made, from: u64, parts: &[(usize, Vec<Part>)]) -> MadeTimeline {
     let Made { cut: mut places, symbols } = made;
     let mut end = from;
     let count = places.samples.len();
