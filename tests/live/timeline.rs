@@ -91,12 +91,16 @@ fn shares_a_cpu(thread: &ThreadView) -> bool {
     slices.any(|slice| slice.detail("stack").contains("share_a_cpu"))
 }
 
-/// A thread's slices have no holes. Returns the share of its time that it ran or waited.
+/// A thread's slices have no holes. Returns the share of its time that it ran or waited, or of which the
+/// record was lost: that is told.
 fn is_whole(thread: &ThreadView) -> anyhow::Result<f64> {
     let (first, last) = thread.slices.first().zip(thread.slices.last()).context("no slice")?;
     let whole = thread.slices.windows(2).all(|pair| pair[0].to == pair[1].from);
     ensure!(whole, "there is a hole");
-    let (all, known) = (last.to - first.from, thread.nanos("run") + thread.nanos("wait"));
+    let is_lost = |slice: &&Slice| slice.detail("why").contains("lost");
+    let lost: u64 = thread.slices.iter().filter(is_lost).map(Slice::nanos).sum();
+    let all = last.to - first.from;
+    let known = thread.nanos("run") + thread.nanos("wait") + lost;
     Ok(known as f64 / all.max(1) as f64)
 }
 
