@@ -192,7 +192,13 @@ impl Window {
         let stack = match self.stacks.find(&stack) {
             Some(known) => known,
             None => {
-                while self.stacks.len() >= self.max_stacks && self.has_before_newest(second) {
+                while self.stacks.len() >= self.max_stacks {
+                    if self.shorten_timeline() {
+                        continue;
+                    }
+                    if !self.has_before_newest(second) {
+                        break;
+                    }
                     self.evict_oldest();
                 }
                 if self.stacks.len() >= self.max_stacks {
@@ -314,14 +320,7 @@ impl Window {
     }
 
     fn keep_under_cap(&mut self) {
-        while self.bytes() > self.max_bytes {
-            let mut unused = Unused::new();
-            let has_more = self.timeline.make_room(&mut unused);
-            self.release(unused);
-            if !has_more {
-                break;
-            }
-        }
+        while self.bytes() > self.max_bytes && self.shorten_timeline() {}
         while self.bytes() > self.max_bytes && !self.buckets.is_empty() {
             self.evict_oldest();
         }

@@ -83,7 +83,8 @@ impl Event {
 pub(super) struct Ring {
     events: VecDeque<Event>,
     sites: Sites,
-    /// Bytes that all of this may occupy, with the owners and stacks it keeps alive; 0 keeps nothing.
+    /// Bytes that the events may occupy; 0 keeps none. Their owners and stacks are those of the buckets, as
+    /// a rule: they are the window's, which lets go of events where it has too many.
     max_bytes: usize,
     evicted: u64,
     /// Of what was over before this, something is missing.
@@ -110,7 +111,7 @@ impl Ring {
 
     /// Takes an event in. Says whether its site is new to the ring, so that the window holds it.
     fn add(&mut self, event: Event, unused: &mut Unused) -> bool {
-        while self.bytes_with(&event) > self.max_bytes {
+        while (self.events.len() + 1) * size_of::<Event>() > self.max_bytes {
             if !self.evict_oldest(unused) {
                 self.missing(event.time);
                 return false;
@@ -124,12 +125,6 @@ impl Ring {
         }
         self.events.push_back(event);
         site_is_new
-    }
-
-    /// Bytes of everything with one more event.
-    fn bytes_with(&self, event: &Event) -> usize {
-        let added = event.site().map_or(0, |site| self.sites.added_bytes(site));
-        (self.events.len() + 1) * size_of::<Event>() + self.sites.kept_bytes() + added
     }
 
     fn evict_oldest(&mut self, unused: &mut Unused) -> bool {
@@ -179,6 +174,14 @@ impl Ring {
 }
 
 impl Window {
+    /// Lets go of a part of the timeline, and of the stacks that only it has; says whether there was any.
+    pub(super) fn shorten_timeline(&mut self) -> bool {
+        let mut unused = Unused::new();
+        let has_more = self.timeline.make_room(&mut unused);
+        self.release(unused);
+        has_more
+    }
+
     /// A wait is over, on this CPU.
     pub(super) fn draw_wait(&mut self, tid: u32, waiting: &Waiting, time: Nanos, cpu: u32) {
         if !self.timeline.is_on() {

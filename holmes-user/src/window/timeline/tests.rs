@@ -178,6 +178,18 @@ fn a_full_window_gives_up_the_timeline_before_its_profiles() {
 }
 
 #[test]
+fn stacks_that_only_the_timeline_has_make_room_for_new_ones() {
+    let settings = WindowSettings { max_stacks: 4, ..WindowSettings::default() };
+    let (mut window, app) = (Window::new(&settings, PERIOD_NS), Process::new(1, "/app"));
+    for second in 1..50 {
+        let event = app.runs(second * 1_000, &[0x2000 + second]);
+        assert_eq!(window.observe(event), crate::window::Fate::Held, "second {second}");
+    }
+    let stats = window.stats();
+    assert!(stats.stacks <= 4 && stats.timeline.evicted > 0, "{stats:?}");
+}
+
+#[test]
 fn what_left_the_window_leaves_the_ring() {
     let settings = WindowSettings { span: Duration::from_secs(2), ..WindowSettings::default() };
     let (mut window, app) = (Window::new(&settings, PERIOD_NS), Process::new(1, "/app"));
