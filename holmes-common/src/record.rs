@@ -28,7 +28,7 @@ pub enum RecordKind {
     NewTask = 6,
     /// The process has executed a new program.
     Exec = 7,
-    /// The thread ends.
+    /// The thread ends. [`flag::LAST_WAIT_SHIFT`] and [`flag::WAITS_LEFT_OUT`] say of its waits.
     Exit = 8,
     /// Memory of a sample's stack, see [`StackCopy`]. It precedes the sample, which has the same
     /// time and CPU.
@@ -127,6 +127,10 @@ pub mod flag {
     pub const HUGE_PAGE: u32 = 1 << 9;
     /// The ending thread is the last of its process.
     pub const LAST_THREAD: u32 = 1 << 10;
+    /// The thread has left the CPU since its last recorded wait, and that was not recorded; or none was.
+    pub const WAITS_LEFT_OUT: u32 = 1 << 11;
+    /// Of a thread that ends, from this bit on: the number of its last recorded wait.
+    pub const LAST_WAIT_SHIFT: u32 = 24;
 }
 
 /// The fixed part of every record.

@@ -50,14 +50,12 @@ pub fn sched_process_exit(ctx: RawTracePointContext) -> u32 {
         unsafe { add(&raw mut (*totals).exits, 1) };
     }
     allocations::forget_current();
-    waits::forget(subject.tid);
     debug!(&ctx, "exit: thread {} of pid {}", subject.tid, subject.tgid);
-    let flags = if is_last_thread() {
+    let mut flags = waits::forget(subject.tid);
+    if is_last_thread() {
         spaces::forget(subject.tgid);
-        flag::LAST_THREAD
-    } else {
-        0
-    };
+        flags |= flag::LAST_THREAD;
+    }
     send(&subject, RecordKind::Exit, flags);
     0
 }

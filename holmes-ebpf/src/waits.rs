@@ -18,7 +18,7 @@ use aya_ebpf::{
 use holmes_common::{
     counter::{Counter, Stream},
     limits::{WAIT_BURST, WAIT_EARNED_NS, WAIT_SHARE},
-    record::{RecordKind, UNKNOWN_CALL, wait_value},
+    record::{RecordKind, UNKNOWN_CALL, flag, wait_value},
 };
 
 use crate::{
@@ -49,7 +49,9 @@ pub struct Waiter {
     /// Waits that may still be recorded one by one.
     left: u32,
     /// Whether the beginning of the wait under way was recorded.
-    is_recorded: u32,
+    is_recorded: u16,
+    /// Whether waits were left out since the last recorded one.
+    has_left_out: u16,
     /// Waits recorded so far; the lowest byte counts.
     number: u32,
 }
@@ -109,9 +111,10 @@ fn begin(ctx: &RawTracePointContext) {
     // What a kernel thread waits for is work; and a thread that is ending has no memory any more.
     let is_ending = follow_half(current(), offset!(task_flags)) & EXITING != 0;
     if is_ending || current_mm() == Some(0) {
+        leave_out(subject.tid);
         return;
     }
-    let Some((stands_for, number)) = stands_for(&subject) else {
+    let Some(Drawn { stands_for, number, flags }) = drawn(&subject) else {
         return;
     };
     let preempted: u64 = ctx.arg(0);
@@ -129,7 +132,7 @@ fn begin(ctx: &RawTracePointContext) {
     let report = Report {
         stream: Stream::Waits,
         kind: RecordKind::Wait,
-        flags: 0,
+        flags,
         value: wait_value(stands_for, number, state, call),
         aux: lock,
     };
@@ -139,9 +142,19 @@ fn begin(ctx: &RawTracePointContext) {
     report.send_with_stacks(ctx.as_ptr(), &subject, &chains::WAITS, &found, with_kernel, |_| {});
 }
 
-/// How many waits the record of this one stands for, and its number; `None` if it is left out.
+/// A wait that is recorded.
+struct Drawn {
+    /// How many it stands for.
+    stands_for: u64,
+    /// Its number.
+    number: u8,
+    /// What else is known of it: bits of [`flag`].
+    flags: u32,
+}
+
+/// Whether a wait is recorded; `None` if it is left out.
 #[inline(always)]
-fn stands_for(subject: &Subject) -> Option<(u64, u8)> {
+fn drawn(subject: &Subject) -> Option<Drawn> {
     let waiter = match WAITERS.get_ptr_mut(subject.tid) {
         Some(waiter) => waiter,
         None => {
@@ -151,6 +164,7 @@ fn stands_for(subject: &Subject) -> Option<(u64, u8)> {
                 tgid: subject.tgid,
                 left: 0,
                 is_recorded: 0,
+                has_left_out: 0,
                 number: 0,
             };
             // A failure shows in the lookup that follows.
@@ -164,12 +178,17 @@ fn stands_for(subject: &Subject) -> Option<(u64, u8)> {
     };
     // SAFETY: as in `end`.
     let waiter = unsafe { &mut *waiter };
-    let drawn = draw(waiter)?;
+    let Some(stands_for) = draw(waiter) else {
+        waiter.has_left_out = 1;
+        return None;
+    };
+    let flags = if waiter.has_left_out != 0 { flag::WAITS_LEFT_OUT } else { 0 };
     waiter.cgroup_id = subject.cgroup_id;
     waiter.tgid = subject.tgid;
     waiter.is_recorded = 1;
+    waiter.has_left_out = 0;
     waiter.number = waiter.number.wrapping_add(1);
-    Some((drawn, waiter.number as u8))
+    Some(Drawn { stands_for, number: waiter.number as u8, flags })
 }
 
 #[inline(always)]
@@ -221,11 +240,28 @@ fn is_affordable(waiter: &mut Waiter, now: u64) -> bool {
     true
 }
 
-/// The current thread ends: whoever has its number next begins anew.
+/// A wait of the thread is not recorded.
 #[inline(always)]
-pub fn forget(tid: u32) {
-    // Not known is not an error.
+fn leave_out(tid: u32) {
+    if let Some(waiter) = WAITERS.get_ptr_mut(tid) {
+        // SAFETY: as in `end`.
+        unsafe { (*waiter).has_left_out = 1 };
+    }
+}
+
+/// The current thread ends: whoever has its number next begins anew. Returns what is known of its waits:
+/// bits of [`flag`].
+#[inline(always)]
+pub fn forget(tid: u32) -> u32 {
+    let Some(waiter) = WAITERS.get_ptr_mut(tid) else {
+        return flag::WAITS_LEFT_OUT;
+    };
+    // SAFETY: as in `end`.
+    let Waiter { number, has_left_out, .. } = unsafe { *waiter };
+    // It was there just now.
     let _ = WAITERS.remove(tid);
+    let left_out = if has_left_out != 0 { flag::WAITS_LEFT_OUT } else { 0 };
+    left_out | number << flag::LAST_WAIT_SHIFT
 }
 
 // A record's waits have eight bits.

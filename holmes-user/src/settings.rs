@@ -3,12 +3,17 @@
 //!
 //! Must not: parse text or hold running state.
 
+mod commands;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::commands::{
+    GoroutineFormat, GoroutineSettings, RecordEvent, RecordFormat, RecordSettings, ReplaySettings,
+};
 use crate::kernel::OptionalProbe;
 use crate::rules::{LeakRule, PsiRule, Rule, RuleSet};
 use crate::signals::Signal;
@@ -268,6 +273,11 @@ pub struct DebuginfodSettings {
     pub cache: PathBuf,
 }
 
+/// Memory of the timeline: 140,000 waits, of which the probes record at most 4,000 in a second, and a
+/// service that waits a thousand times in a second two minutes. An eighth of the window, because it goes
+/// to whoever asks what happened when, not to the profiles.
+const TIMELINE_BYTES: usize = 8 << 20;
+
 /// The bounds of the look-back window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WindowSettings {
@@ -277,11 +287,18 @@ pub struct WindowSettings {
     pub max_bytes: usize,
     /// Distinct stacks it holds at most.
     pub max_stacks: usize,
+    /// How much of that memory the timeline may have, in bytes; 0 keeps none.
+    pub timeline_bytes: usize,
 }
 
 impl Default for WindowSettings {
     fn default() -> Self {
-        Self { span: Duration::from_secs(120), max_bytes: 64 << 20, max_stacks: 1 << 17 }
+        Self {
+            span: Duration::from_secs(120),
+            max_bytes: 64 << 20,
+            max_stacks: 1 << 17,
+            timeline_bytes: TIMELINE_BYTES,
+        }
     }
 }
 
@@ -306,84 +323,4 @@ pub struct RecorderSettings {
     pub quiet: bool,
     /// What SIGHUP does; `None` without a configuration file.
     pub reload: Option<Reload>,
-}
-
-/// Settings of `record`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RecordSettings {
-    /// For the probes.
-    pub probes: ProbeSettings,
-    /// Where names come from.
-    pub names: NameSettings,
-    /// Of what.
-    pub event: RecordEvent,
-    /// How long.
-    pub duration: Duration,
-    /// Where to; `-` is standard output.
-    pub output: PathBuf,
-    /// In which format.
-    pub format: RecordFormat,
-    /// Where copies of the sampled stacks' memory go, if anywhere.
-    pub stack_copies: Option<PathBuf>,
-    /// No progress.
-    pub quiet: bool,
-}
-
-/// What `record` shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RecordEvent {
-    /// Where threads are on the CPU.
-    Cpu,
-    /// Where they wait.
-    Blocked,
-}
-
-/// The formats of `record`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RecordFormat {
-    /// gzip-compressed pprof.
-    Pprof,
-    /// Folded stacks: root first, count last.
-    Folded,
-}
-
-/// Settings of `goroutines`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GoroutineSettings {
-    /// The process.
-    pub pid: u32,
-    /// Where to; `-` is standard output.
-    pub output: PathBuf,
-    /// In which format.
-    pub format: GoroutineFormat,
-    /// How long after the first look there is a second, if there is one.
-    pub twice: Option<Duration>,
-    /// Nothing but errors.
-    pub quiet: bool,
-}
-
-/// The formats of `goroutines`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GoroutineFormat {
-    /// For a person.
-    Text,
-    /// Go's own, by stack.
-    Debug1,
-    /// Go's own, one by one.
-    Debug2,
-    /// gzip-compressed pprof.
-    Pprof,
-}
-
-/// Settings of `replay`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ReplaySettings {
-    /// The recording.
-    pub input: PathBuf,
-    /// Where incidents go.
-    pub dump_dir: PathBuf,
-    /// Changes of the recorded rules, to be applied in order; empty to replay what happened.
-    pub rules: Vec<RuleEdit>,
-    /// No progress.
-    pub quiet: bool,
 }

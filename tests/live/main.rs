@@ -25,6 +25,7 @@ mod shares;
 mod spike;
 mod targets;
 mod threads;
+mod timeline;
 mod triggers;
 #[cfg(target_arch = "x86_64")]
 mod unwind;

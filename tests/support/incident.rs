@@ -9,6 +9,10 @@ use anyhow::Context;
 use serde_json::Value;
 
 use crate::profile_view::ProfileView;
+use crate::timeline_view::TimelineView;
+
+/// The timeline's file.
+const TIMELINE: &str = "timeline.perfetto-trace.gz";
 
 /// One folder under the dump folder.
 #[derive(Clone, Debug)]
@@ -86,6 +90,19 @@ impl IncidentFolder {
         ProfileView::read(&self.file(stem))
     }
 
+    /// Path of the timeline.
+    pub fn timeline_file(&self) -> PathBuf {
+        self.path.join(TIMELINE)
+    }
+
+    /// The timeline.
+    ///
+    /// # Errors
+    /// It is missing, or the validator objects.
+    pub fn timeline(&self) -> anyhow::Result<TimelineView> {
+        TimelineView::read(&self.timeline_file())
+    }
+
     /// Names of the files in it.
     ///
     /// # Errors
@@ -95,7 +112,7 @@ impl IncidentFolder {
         entries.map(|entry| Ok(file_name(&entry?.path()))).collect()
     }
 
-    /// Reads every profile in the folder: each must be valid. Returns their stems.
+    /// Reads every profile in the folder, and the timeline: each must be valid. Returns the profiles' stems.
     ///
     /// # Errors
     /// One is not, or a file is neither a profile nor the document.
@@ -103,6 +120,10 @@ impl IncidentFolder {
         let mut stems = BTreeSet::new();
         for file in self.files()? {
             if file == "incident.json" {
+                continue;
+            }
+            if file == TIMELINE {
+                self.timeline()?;
                 continue;
             }
             let stem = file

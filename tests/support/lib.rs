@@ -28,5 +28,6 @@ pub mod profile_view;
 pub mod program;
 pub mod recorder;
 pub mod stack_copies;
+pub mod timeline_view;
 pub mod transcript;
 pub mod workload;

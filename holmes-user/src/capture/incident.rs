@@ -8,7 +8,7 @@ use super::oom::OomVictim;
 use crate::collect::Nanos;
 use crate::rules::{FiredRule, Growth};
 use crate::signals::{MemoryReport, Signal, Target, Warning};
-use crate::window::Cut;
+use crate::window::{Cut, Timeline};
 
 /// Why an incident was cut.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -115,6 +115,8 @@ pub struct Incident {
     pub losses: Losses,
     /// The profiles.
     pub cuts: Vec<IncidentCut>,
+    /// What its threads did one after the other, where it shows what they waited for.
+    pub timeline: Option<Timeline>,
 }
 
 impl Incident {

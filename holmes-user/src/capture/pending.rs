@@ -119,6 +119,10 @@ impl Pending {
             let cut = goroutine_cut(&look.processes, self.trigger, look.time);
             cuts.push(IncidentCut { stem: ProfileKind::Goroutines.stem().to_owned(), cut });
         }
+        let timeline = match self.shows(ProfileKind::Blocked) {
+            true => window.timeline(&wanted, start, self.end),
+            false => None,
+        };
         let tally = window.tally(start, self.end);
         let counted = counters.grown_in(start, self.end);
         Incident {
@@ -139,6 +143,7 @@ impl Pending {
             memory_interval: periods.memory,
             memory: self.report,
             cuts,
+            timeline,
         }
     }
 

@@ -29,6 +29,7 @@ const RECORD_EXAMPLES: &str = "\
 Examples:
   sudo holmes-ebpf record -d 10s -o out.pb.gz && go tool pprof -top out.pb.gz
   sudo holmes-ebpf record -p 4711 -o - --format folded | flamegraph.pl > out.svg
+  sudo holmes-ebpf record -p 4711 -d 10s -o out.perfetto-trace    for ui.perfetto.dev
   sudo holmes-ebpf record -p 4711 --allocations -d 30s -o heap.pb.gz";
 
 const FILE_HELP: &str = "\
@@ -83,7 +84,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SubArguments {
-    /// Record one window of CPU samples, or of allocations, to a file
+    /// Record one window of CPU samples, of waits, of both as a timeline, or of allocations, to a file
     #[command(after_help = RECORD_EXAMPLES)]
     Record(RecordArguments),
     /// Show the goroutines of a running Go process, without stopping it

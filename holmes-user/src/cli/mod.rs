@@ -94,6 +94,12 @@ pub enum UsageError {
          other"
     )]
     AllocationsTarget,
+    /// Allocations have no moments.
+    #[error(
+        "allocations are summed up, not drawn one after the other: leave out --allocations, or say --format \
+         pprof or folded"
+    )]
+    AllocationsTimeline,
     /// More targets than the probes hold.
     #[error("{given} targets are too many: give at most {MAX_TARGETS}, or a cgroup above them")]
     TooManyTargets {
@@ -214,7 +220,7 @@ fn recorder(arguments: &RecorderArguments) -> Result<RecorderSettings, UsageErro
 /// The probes of which `record` shows nothing: the target is not to pay for them.
 fn unshown(event: RecordEvent) -> Vec<OptionalProbe> {
     let mut without = vec![OptionalProbe::Memory, OptionalProbe::Faults, OptionalProbe::Oom];
-    if event != RecordEvent::Blocked {
+    if event == RecordEvent::Cpu {
         without.push(OptionalProbe::Waits);
     }
     without
@@ -230,9 +236,12 @@ fn record(
     if arguments.allocations && !one_process {
         return Err(UsageError::AllocationsTarget);
     }
-    let event = arguments.event.into();
     let format = arguments.format.map(Into::into);
     let (output, format) = output::choose(arguments.output.as_deref(), format, surroundings)?;
+    if arguments.allocations && format.is_timeline() {
+        return Err(UsageError::AllocationsTimeline);
+    }
+    let event = if format.is_timeline() { RecordEvent::Timeline } else { arguments.event.into() };
     Ok(RecordSettings {
         probes: ProbeSettings {
             watch,

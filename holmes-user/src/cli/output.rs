@@ -8,10 +8,14 @@ use thiserror::Error;
 use crate::settings::RecordFormat;
 
 /// Endings of file names, and their format.
-const ENDINGS: [(&str, RecordFormat); 3] = [
+const ENDINGS: [(&str, RecordFormat); 7] = [
     (".pb.gz", RecordFormat::Pprof),
     (".pprof", RecordFormat::Pprof),
     (".folded", RecordFormat::Folded),
+    (".perfetto-trace", RecordFormat::Perfetto),
+    (".perfetto-trace.gz", RecordFormat::Perfetto),
+    (".json", RecordFormat::Chrome),
+    (".json.gz", RecordFormat::Chrome),
 ];
 
 /// Why an output is refused.
@@ -19,8 +23,8 @@ const ENDINGS: [(&str, RecordFormat); 3] = [
 pub enum OutputError {
     /// The name does not tell the format.
     #[error(
-        "cannot tell the format of `{}` from its ending: use .pb.gz (or .pprof) or .folded, or \
-         say --format pprof or --format folded", path.display()
+        "cannot tell the format of `{}` from its ending: use .pb.gz (or .pprof), .folded, \
+         .perfetto-trace or .json, or say --format pprof, folded, perfetto or chrome", path.display()
     )]
     UnknownEnding {
         /// The file.
@@ -28,7 +32,7 @@ pub enum OutputError {
     },
     /// Binary data on a terminal.
     #[error(
-        "a pprof profile is binary and standard output is a terminal: say --format folded, or \
+        "this format is binary and standard output is a terminal: say --format folded, or \
          redirect it, or name a file with -o"
     )]
     Terminal,
@@ -61,7 +65,8 @@ pub(super) fn choose(
     };
     if path == Path::new("-") {
         let format = format.unwrap_or(RecordFormat::Pprof);
-        if format == RecordFormat::Pprof && surroundings.stdout_is_terminal {
+        let is_binary = matches!(format, RecordFormat::Pprof | RecordFormat::Perfetto);
+        if is_binary && surroundings.stdout_is_terminal {
             return Err(OutputError::Terminal);
         }
         return Ok((path.to_owned(), format));
@@ -84,6 +89,8 @@ fn default_name(format: RecordFormat, now: SystemTime) -> PathBuf {
     let ending = match format {
         RecordFormat::Pprof => ".pb.gz",
         RecordFormat::Folded => ".folded",
+        RecordFormat::Perfetto => ".perfetto-trace",
+        RecordFormat::Chrome => ".json",
     };
     // A clock outside the years that RFC 3339 can write is set to 1970 rather than a panic.
     let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -107,13 +114,17 @@ mod tests {
 
     #[test]
     fn the_ending_tells_the_format_and_the_flag_wins() {
-        use RecordFormat::{Folded, Pprof};
+        use RecordFormat::{Chrome, Folded, Perfetto, Pprof};
         for (path, flag, expected) in [
             ("out.pb.gz", None, Some(Pprof)),
             ("dir.folded/out.pprof", None, Some(Pprof)),
             ("out.folded", None, Some(Folded)),
             ("out.folded", Some(Pprof), Some(Pprof)),
             ("out.txt", Some(Folded), Some(Folded)),
+            ("out.perfetto-trace", None, Some(Perfetto)),
+            ("out.perfetto-trace.gz", None, Some(Perfetto)),
+            ("out.json", None, Some(Chrome)),
+            ("out.json.gz", None, Some(Chrome)),
             ("out.txt", None, None),
             ("out.gz", None, None),
             ("-", None, Some(Pprof)),
@@ -127,7 +138,12 @@ mod tests {
     fn a_terminal_gets_no_binary() {
         let dash = Some(Path::new("-"));
         assert_eq!(choose(dash, None, &at(true)), Err(OutputError::Terminal));
+        assert_eq!(
+            choose(dash, Some(RecordFormat::Perfetto), &at(true)),
+            Err(OutputError::Terminal)
+        );
         assert!(choose(dash, Some(RecordFormat::Folded), &at(true)).is_ok());
+        assert!(choose(dash, Some(RecordFormat::Chrome), &at(true)).is_ok());
     }
 
     #[test]

@@ -26,11 +26,12 @@ pub(super) struct RecordArguments {
     /// What to show of the target
     #[arg(short, long, default_value = "cpu", conflicts_with = "allocations")]
     pub event: Event,
-    /// Where to: FILE.pb.gz, FILE.folded, or - for standard output [default:
-    /// holmes-<time>.pb.gz in this folder]
+    /// Where to: FILE.pb.gz, FILE.folded, FILE.perfetto-trace or FILE.json (both also with .gz), or -
+    /// for standard output [default: holmes-<time>.pb.gz in this folder]
     #[arg(short, long, value_name = "FILE", value_parser = path)]
     pub output: Option<PathBuf>,
-    /// The format, whatever the file is called [default: by its ending]
+    /// The format, whatever the file is called [default: by its ending]. A timeline (perfetto, chrome)
+    /// has what runs and what waits, whatever -e says
     #[arg(long)]
     pub format: Option<Format>,
     /// Look for separate debug files here (repeatable) [default: /usr/lib/debug]
@@ -84,6 +85,10 @@ pub(super) enum Format {
     Pprof,
     /// Text, one stack a line, root first, count last, for flame graphs
     Folded,
+    /// A timeline, what each thread ran, waited for and when, for ui.perfetto.dev
+    Perfetto,
+    /// The same as JSON, for chrome://tracing, Speedscope and ui.perfetto.dev
+    Chrome,
 }
 
 impl From<Format> for RecordFormat {
@@ -91,6 +96,8 @@ impl From<Format> for RecordFormat {
         match format {
             Format::Pprof => Self::Pprof,
             Format::Folded => Self::Folded,
+            Format::Perfetto => Self::Perfetto,
+            Format::Chrome => Self::Chrome,
         }
     }
 }

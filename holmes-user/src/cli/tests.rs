@@ -119,6 +119,7 @@ fn bad_values_are_usage_errors_that_name_flag_value_and_range() {
         ("record --allocations", ["--allocations", "one process", "-p PID"]),
         ("record --allocations --cgroup /a", ["--allocations", "one process", "-p PID"]),
         ("record --allocations -p 1 -p 2", ["--allocations", "one process", "-p PID"]),
+        ("record --allocations -p 1 -o x.json", ["one after the other", "--format", "folded"]),
         ("record --allocations -p 1 -F 99", ["--allocations", "cannot be used", "--frequency"]),
         ("record -p 1 --allocation-interval 1KiB", ["--allocations", "required", "--help"]),
         (
@@ -172,6 +173,14 @@ fn record_has_its_own_settings() {
             quiet: true,
         }
     );
+    for (line, format) in [
+        ("record -o x.perfetto-trace.gz", RecordFormat::Perfetto),
+        ("record -e blocked --format chrome -o x", RecordFormat::Chrome),
+    ] {
+        let Ok(Command::Record(settings)) = parse_line(line) else { panic!("{line}") };
+        assert_eq!((settings.format, settings.event), (format, RecordEvent::Timeline));
+        assert!(!settings.probes.without.contains(&OptionalProbe::Waits), "{line}");
+    }
     let Ok(Command::Record(settings)) = parse_line("record") else {
         panic!("record needs no flag");
     };

@@ -87,7 +87,8 @@ pub(super) async fn record(settings: &RecordSettings, interval: u64) -> anyhow::
     let (symbols, names) = symbolizer(&settings.names, None).budget(NAMING).name(&[&cut]);
     let bytes = match settings.format {
         RecordFormat::Folded => profile::folded(&cut, &symbols).into_bytes(),
-        RecordFormat::Pprof => {
+        // `cli` refuses the others.
+        RecordFormat::Pprof | RecordFormat::Perfetto | RecordFormat::Chrome => {
             let mut notes = vec![format!("allocator: {files}")];
             notes.extend(unseen_new);
             notes.extend(recording.notes(&counts, &losses));

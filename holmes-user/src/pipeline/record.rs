@@ -19,20 +19,26 @@ use super::{advice, balance, symbolizer};
 use crate::capture::{CaptureSettings, FlightRecorder, Input, MemoryLook, Start};
 use crate::collect::{Nanos, clock};
 use crate::kernel::OptionalProbe;
+use crate::profile::timeline::{self, TimelineFormat};
 use crate::profile::{self, About};
 use crate::rules::RuleSet;
 use crate::settings::{RecordEvent, RecordFormat, RecordSettings, Tunables, WindowSettings};
 use crate::symbolize::{Name, NameStats, SymbolTable};
-use crate::window::{Cut, ProfileKind};
+use crate::window::{Cut, ProfileKind, Timeline};
 
 /// Room for the window's ends beside the recording itself.
 const MARGIN: Duration = Duration::from_secs(10);
+
+/// Memory for a timeline that was asked for: a million waits, of which the probes record at most 4,000 in a
+/// second.
+const TIMELINE_BYTES: usize = 64 << 20;
 
 /// Time for naming. A person waits for this file, and rather longer than in vain: what has no name
 /// here never gets one. On an ordinary machine a tenth of a second is enough.
 pub(super) const NAMING: Duration = Duration::from_secs(20);
 
-/// Records CPU samples, waits or allocations, for a while (or until it is interrupted), names the stacks and writes the file.
+/// Records CPU samples, waits, both as a timeline, or allocations, for a while (or until it is interrupted),
+/// names the stacks and writes the file.
 ///
 /// # Errors
 /// If the target does not exist, the kernel refuses, or the file cannot be written.
@@ -60,7 +66,8 @@ async fn record(settings: &RecordSettings) -> anyhow::Result<()> {
         live.announce();
         bail!("CPUs cannot be sampled here: `holmes-ebpf check` tells what to change");
     };
-    if settings.event == RecordEvent::Blocked && !live.probes.is_on(OptionalProbe::Waits) {
+    let shows_waits = settings.event != RecordEvent::Cpu;
+    if shows_waits && !live.probes.is_on(OptionalProbe::Waits) {
         live.announce();
         bail!("waits cannot be recorded here: `holmes-ebpf check` tells what to change");
     }
@@ -70,10 +77,7 @@ async fn record(settings: &RecordSettings) -> anyhow::Result<()> {
         unix_ns: from_unix_ns,
         sample_period_ns: sampling.period_ns,
         memory_interval: settings.probes.fault_interval,
-        window: WindowSettings {
-            span: settings.duration.saturating_add(MARGIN),
-            ..WindowSettings::default()
-        },
+        window: window_settings(settings),
         capture: CaptureSettings::from(&Tunables {
             rules: RuleSet {
                 cpu: None,
@@ -101,24 +105,31 @@ async fn record(settings: &RecordSettings) -> anyhow::Result<()> {
     let to = clock::monotonic();
     flight.accept(Input::Counters(live.counters(to)));
 
-    if settings.event == RecordEvent::Blocked {
+    if shows_waits {
         let holders = lock_holders(flight.window(), &|_| true);
         flight.accept(Input::Memory(MemoryLook::at_locks(to, holders)));
     }
-    let kind = match settings.event {
-        RecordEvent::Cpu => ProfileKind::Cpu,
-        RecordEvent::Blocked => ProfileKind::Blocked,
-    };
-    let cut = flight.window().cut(kind, &|_| true, from, to);
     let samples = flight.totals().samples_kept();
-    let (symbols, names) = symbolizer(&settings.names, None).budget(NAMING).name(&[&cut]);
-    let bytes = match settings.format {
-        RecordFormat::Folded => profile::folded(&cut, &symbols).into_bytes(),
-        RecordFormat::Pprof => {
-            let target = live.watched.to_string();
-            let period = sampling.period_ns;
-            let about = About::recording(from_unix_ns, period, &target, &samples, &cut);
-            pprof(&cut, &symbols, &about)
+    let (target, period) = (live.watched.to_string(), sampling.period_ns);
+    let about = |cut: &Cut| About::recording(from_unix_ns, period, &target, &samples, cut);
+    let (bytes, cut, names) = match flight.window().timeline(&|_| true, from, to) {
+        Some(timeline) => {
+            let (symbols, names) = name(settings, &timeline.places);
+            let about = about(&timeline.places).of_timeline(&timeline);
+            (draw(settings, &timeline, &symbols, &about), timeline.places, names)
+        }
+        None => {
+            let kind = match settings.event {
+                RecordEvent::Cpu | RecordEvent::Timeline => ProfileKind::Cpu,
+                RecordEvent::Blocked => ProfileKind::Blocked,
+            };
+            let cut = flight.window().cut(kind, &|_| true, from, to);
+            let (symbols, names) = name(settings, &cut);
+            let bytes = match settings.format {
+                RecordFormat::Folded => profile::folded(&cut, &symbols).into_bytes(),
+                _ => pprof(&cut, &symbols, &about(&cut)),
+            };
+            (bytes, cut, names)
         }
     };
     output.write(&bytes)?;
@@ -128,6 +139,51 @@ async fn record(settings: &RecordSettings) -> anyhow::Result<()> {
     }
     tell_of(settings, &cut, &names);
     Ok(())
+}
+
+/// The window of a recording: a timeline has memory of its own, so that it takes none from the samples.
+fn window_settings(settings: &RecordSettings) -> WindowSettings {
+    let timeline_bytes = if settings.format.is_timeline() { TIMELINE_BYTES } else { 0 };
+    let default = WindowSettings::default();
+    WindowSettings {
+        span: settings.duration.saturating_add(MARGIN),
+        max_bytes: default.max_bytes.saturating_add(timeline_bytes),
+        timeline_bytes,
+        ..default
+    }
+}
+
+fn name(settings: &RecordSettings, cut: &Cut) -> (SymbolTable, NameStats) {
+    symbolizer(&settings.names, None).budget(NAMING).name(&[cut])
+}
+
+/// The bytes of a timeline; packed, where the file's name says so. One that breaks a rule of its format is
+/// written all the same: most viewers forgive.
+fn draw(
+    settings: &RecordSettings,
+    timeline: &Timeline,
+    symbols: &SymbolTable,
+    about: &About,
+) -> Vec<u8> {
+    let format = match settings.format {
+        RecordFormat::Chrome => TimelineFormat::Chrome,
+        _ => TimelineFormat::Perfetto,
+    };
+    let packed = settings.output.extension().is_some_and(|ending| ending == "gz");
+    let made = timeline::write(timeline, symbols, about, format, packed);
+    if !made.violations.is_empty() {
+        error!("the timeline breaks a rule of its format: {:?}", made.violations);
+    }
+    let since = timeline.whole_from.since(timeline.from);
+    if !since.is_zero() {
+        warn!(
+            "the timeline is whole from {:.1} s on: it has room for {} MiB; record a shorter time, or less",
+            since.as_secs_f64(),
+            TIMELINE_BYTES >> 20
+        );
+    }
+    info!("{} threads, {} spans and samples", timeline.threads.len(), made.events);
+    made.bytes
 }
 
 /// The bytes of a profile. One that breaks a rule of the format is written all the same: most readers

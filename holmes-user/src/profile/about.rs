@@ -6,7 +6,7 @@ use holmes_common::limits::WAIT_SHARE;
 
 use crate::capture::{Incident, Losses, Reason};
 use crate::rules::FiredRule;
-use crate::window::{Cut, ProfileKind};
+use crate::window::{Cut, ProfileKind, Timeline};
 
 /// Losses above this share of the samples taken make a profile's shares doubtful, in percent.
 const DOUBTFUL_PERCENT: f64 = 1.0;
@@ -85,6 +85,24 @@ impl About {
             comments.extend(wait_comments(cut, losses));
         }
         Self { start_unix_ns, sample_period_ns, memory_interval: 0, comments }
+    }
+
+    /// The same of a timeline: what it says of its spans.
+    #[must_use]
+    pub fn of_timeline(mut self, timeline: &Timeline) -> Self {
+        let since = timeline.whole_from.since(timeline.from);
+        if !since.is_zero() {
+            self.comments.push(format!(
+                "timeline: whole from {:.3} s on; of what was over before, something had to make room",
+                since.as_secs_f64()
+            ));
+        }
+        self.comments.push(format!(
+            "timeline: waits one by one, with what ran between them; of a thread that waits often on a CPU \
+             that switches a thousand times in a second one wait of {WAIT_SHARE} is drawn, and says for how \
+             many it stands; the rest of its time is unknown"
+        ));
+        self
     }
 
     /// Of a recording of allocations, of which one was taken for each `interval` bytes. `notes` say

@@ -63,7 +63,7 @@ fn messages(bytes: &[u8]) -> usize {
 }
 
 /// The length-delimited fields of a protobuf message.
-fn fields(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn fields(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         loop {
             let tag = prost::encoding::decode_varint(&mut bytes).ok()?;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::function::{NO_STACK, module_and_offset, with_module};
+use super::function::{NO_STACK, clean, module_and_offset, with_module};
 use super::shown::shown_frames;
 use crate::symbolize::{Frame, Place, SymbolTable};
 use crate::window::{Cut, ProfileKind, Values};
@@ -60,20 +60,6 @@ fn push_functions(frame: &Frame<'_>, symbols: &SymbolTable, out: &mut Vec<String
         ),
         None => out.push(format!("{}{suffix}", clean(&module_and_offset(frame)))),
     }
-}
-
-/// A name that separates nothing: `;` stands between frames and a line's end between stacks. The
-/// format has no escapes; `:` is what other tools write there.
-fn clean(name: &str) -> String {
-    let clean: String = name
-        .chars()
-        .map(|letter| match letter {
-            ';' => ':',
-            _ if letter.is_control() => ' ',
-            _ => letter,
-        })
-        .collect();
-    if clean.trim().is_empty() { "?".to_owned() } else { clean }
 }
 
 #[cfg(test)]

@@ -42,3 +42,17 @@ pub(super) fn module_and_offset(frame: &Frame<'_>) -> String {
         }
     }
 }
+
+/// A name in a text that has no escapes: it separates nothing. `;` stands between frames and a line's end
+/// between stacks; `:` is what other tools write there.
+pub(super) fn clean(name: &str) -> String {
+    let clean: String = name
+        .chars()
+        .map(|letter| match letter {
+            ';' => ':',
+            _ if letter.is_control() => ' ',
+            _ => letter,
+        })
+        .collect();
+    if clean.trim().is_empty() { "?".to_owned() } else { clean }
+}

@@ -1,4 +1,5 @@
-//! Profile: pprof and folded files of named cuts, and what changed between two cuts.
+//! Profile: pprof and folded files of named cuts, timelines for trace viewers, and what changed between
+//! two cuts.
 //!
 //! Must not: do I/O or read a clock, or look names up. Cuts, names and times come in as arguments.
 
@@ -16,6 +17,7 @@ pub mod proto;
 mod shown;
 #[cfg(test)]
 mod testing;
+pub mod timeline;
 pub mod validate;
 
 pub use about::About;

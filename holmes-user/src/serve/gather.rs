@@ -201,6 +201,7 @@ impl Gathered<'_> {
             [
                 ("program_recursion", misses),
                 ("window_evicted", self.totals.window.evicted_later.cpu),
+                ("timeline_evicted", self.totals.window.timeline.evicted),
                 ("wait_not_followed", self.totals.window.waits.untracked),
                 ("wait_end_not_seen", self.totals.window.waits.unended),
                 ("memory_page_not_followed", self.totals.window.residents.untracked),

@@ -11,6 +11,7 @@ use super::document::{FileSummary, IncidentDocument, ProbeOff};
 use super::error::StoreError;
 use super::incident_store::{IncidentFiles, IncidentStore, Written};
 use crate::capture::{Incident, Reason};
+use crate::profile::timeline::{self, TimelineFormat};
 use crate::profile::{self, About, Mover};
 use crate::signals::Signal;
 use crate::symbolize::{Name, NameStats, SymbolTable};
@@ -18,6 +19,9 @@ use crate::window::{Cut, ProfileKind};
 
 /// Functions listed in `incident.json`: what fits a screen.
 const MAX_MOVERS: usize = 20;
+
+/// The timeline's file: of the formats the smaller one, and packed, as its viewers take it.
+const TIMELINE_FILE: &str = "timeline.perfetto-trace.gz";
 
 /// What became of an incident.
 #[derive(Debug)]
@@ -54,7 +58,8 @@ impl IncidentDesk {
 
     /// Names an incident, makes its profiles and writes its folder.
     pub fn file(&mut self, incident: &Incident) -> Filed {
-        let cuts: Vec<&Cut> = incident.cuts.iter().map(|cut| &cut.cut).collect();
+        let drawn = incident.timeline.as_ref().map(|timeline| &timeline.places);
+        let cuts: Vec<&Cut> = incident.cuts.iter().map(|cut| &cut.cut).chain(drawn).collect();
         let (symbols, names) = self.names.name(&cuts);
         let mut invalid_profiles = 0;
         let mut profiles = Vec::new();
@@ -70,6 +75,17 @@ impl IncidentDesk {
             let name = format!("{}.pb.gz", cut.stem);
             files.push(FileSummary::new(cut, &name, made.sample.len() as u64, bytes.len() as u64));
             profiles.push((name, bytes));
+        }
+        if let Some(timeline) = &incident.timeline {
+            let about = About::incident(incident, &timeline.places).of_timeline(timeline);
+            let made = timeline::write(timeline, &symbols, &about, TimelineFormat::Perfetto, true);
+            if !made.violations.is_empty() {
+                invalid_profiles += 1;
+                error!("the timeline breaks a rule of its format: {:?}", made.violations);
+            }
+            let size = made.bytes.len() as u64;
+            files.push(FileSummary::timeline(TIMELINE_FILE, made.events, size));
+            profiles.push((TIMELINE_FILE.to_owned(), made.bytes));
         }
         let document = IncidentDocument::new(
             incident,

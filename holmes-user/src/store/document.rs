@@ -145,7 +145,7 @@ pub struct SamplesDocument {
 pub struct FileDocument {
     /// File name in the folder.
     pub name: String,
-    /// `cpu`, `mmap`, `threads`, ...
+    /// `cpu`, `mmap`, `threads`, ...; `timeline`, which has no values, and as samples what is drawn in it.
     pub kind: String,
     /// Whether it covers only the time before the onset.
     pub base: bool,
@@ -197,6 +197,19 @@ impl FileSummary {
             sample_types: sample_types.collect(),
             totals: kind.values(&cut.cut.totals()).to_vec(),
             samples,
+            bytes,
+        })
+    }
+
+    /// Of a timeline, with this many spans and samples.
+    pub fn timeline(name: &str, events: u64, bytes: u64) -> Self {
+        Self(FileDocument {
+            name: name.to_owned(),
+            kind: "timeline".to_owned(),
+            base: false,
+            sample_types: Vec::new(),
+            totals: Vec::new(),
+            samples: events,
             bytes,
         })
     }

@@ -8,6 +8,7 @@
 //! - `resident`: which touched pages are in use, and who touched them first;
 //! - `sites`: the owners and stacks that ledgers refer to;
 //! - `threads`: which threads are alive, and where they were created;
+//! - `timeline`: what threads did lately, one by one: [`Timeline`];
 //! - `waits`: which threads wait, since when, and with which stack;
 //! - `tally`: how many observations each second kept and lost;
 //! - `stats`: the window in numbers;
@@ -31,6 +32,7 @@ mod sites;
 mod stats;
 mod tally;
 mod threads;
+mod timeline;
 mod waits;
 
 #[cfg(test)]
@@ -47,4 +49,5 @@ pub use sample::Fate;
 pub use stats::WindowStats;
 pub use tally::{PerKind, SpanTally};
 pub use threads::ThreadStats;
+pub use timeline::{Doubt, RunSample, Span, State, ThreadLine, Timeline, TimelineStats, WaitSpan};
 pub use waits::WaitStats;

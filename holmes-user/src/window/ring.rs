@@ -18,6 +18,7 @@ use super::sites::{Site, Unused};
 use super::stats::WindowStats;
 use super::tally::Tallies;
 use super::threads::Ledger;
+use super::timeline;
 use super::waits::{Waiting, Waits};
 use crate::collect::{Nanos, Observation, Stack, What};
 use crate::process::Attributed;
@@ -56,6 +57,7 @@ pub struct Window {
     pub(super) threads: Ledger,
     pub(super) residents: Residents,
     pub(super) waits: Waits,
+    pub(super) timeline: timeline::Ring,
 }
 
 impl Window {
@@ -77,6 +79,7 @@ impl Window {
             threads: Ledger::new(settings.max_bytes / LEDGER_SHARE),
             residents: Residents::new(settings.max_bytes / LEDGER_SHARE),
             waits: Waits::new(settings.max_bytes / LEDGER_SHARE),
+            timeline: timeline::Ring::new(settings.timeline_bytes),
         };
         window.set_span(settings.span);
         window
@@ -101,15 +104,18 @@ impl Window {
         self.advance(observation.time);
         let owner = Owner::of(&observation, cgroup, image);
         let second = observation.time.second();
-        let Observation { what, tgid, tid, time, stack, .. } = observation;
+        let Observation { what, tgid, tid, time, cpu, flags, stack, .. } = observation;
         let detail = detail(what);
         let mut fate =
             self.place(second, (kind, detail), owner, stack, values, |this, site| match what {
                 What::NewThread { tid: new } => this.hold_for(&site, |this, unused| {
                     this.threads.created(new, tgid, time, site.clone(), unused)
                 }),
+                What::CpuSample => this.draw_sample(tid, site, time, cpu),
                 What::Wait { waits, number, cause, lock } => {
-                    let waiting = Waiting::new(time, (waits, number), (cause, lock), site);
+                    let follows_others = flags & flag::WAITS_LEFT_OUT != 0;
+                    let which = (waits, number, follows_others);
+                    let waiting = Waiting::new(time, which, (cause, lock), site);
                     this.wait_began(tid, waiting);
                 }
                 What::Fault { address, bytes, memory } => {
@@ -130,15 +136,16 @@ impl Window {
 
     /// Tells the ledgers what ended, began or was given back.
     fn follow(&mut self, observation: &Observation) {
-        let Observation { tgid, tid, time, .. } = *observation;
+        let Observation { tgid, tid, time, cpu, .. } = *observation;
         if !matches!(observation.what, What::Wait { .. } | What::WaitEnd { .. }) {
             self.wait_contradicted(tid, time);
         }
         let mut unused = Unused::new();
         match observation.what {
-            What::WaitEnd { number } => self.wait_ended(tid, time, number),
+            What::WaitEnd { number } => self.wait_ended(tid, time, number, cpu),
             What::NewThread { tid: new } => self.wait_forgotten(new),
             What::Exit => {
+                self.draw_end(tid, time, observation.flags);
                 self.threads.end(tid, time, &mut unused);
                 if observation.flags & flag::LAST_THREAD != 0 {
                     self.residents.ended(tgid, time);
@@ -185,7 +192,13 @@ impl Window {
         let stack = match self.stacks.find(&stack) {
             Some(known) => known,
             None => {
-                while self.stacks.len() >= self.max_stacks && self.has_before_newest(second) {
+                while self.stacks.len() >= self.max_stacks {
+                    if self.shorten_timeline() {
+                        continue;
+                    }
+                    if !self.has_before_newest(second) {
+                        break;
+                    }
                     self.evict_oldest();
                 }
                 if self.stacks.len() >= self.max_stacks {
@@ -301,11 +314,13 @@ impl Window {
         let mut unused = Unused::new();
         self.threads.expire(now, &mut unused);
         self.residents.expire(now, &mut unused);
+        self.timeline.expire(start_of(oldest), &mut unused);
         self.release(unused);
         self.shrink();
     }
 
     fn keep_under_cap(&mut self) {
+        while self.bytes() > self.max_bytes && self.shorten_timeline() {}
         while self.bytes() > self.max_bytes && !self.buckets.is_empty() {
             self.evict_oldest();
         }
@@ -343,6 +358,7 @@ impl Window {
             + self.threads.bytes()
             + self.residents.bytes()
             + self.waits.bytes()
+            + self.timeline.bytes()
     }
 
     /// What the window holds and has lost.
@@ -361,6 +377,7 @@ impl Window {
             threads: self.threads.stats(),
             residents: self.residents.stats(),
             waits: self.waits.stats(),
+            timeline: self.timeline.stats(),
         }
     }
 

@@ -5,6 +5,7 @@
 use super::resident::ResidentStats;
 use super::tally::{PerKind, SpanTally};
 use super::threads::ThreadStats;
+use super::timeline::TimelineStats;
 use super::waits::WaitStats;
 
 /// What the window holds and has lost.
@@ -34,6 +35,8 @@ pub struct WindowStats {
     pub threads: ThreadStats,
     /// The ledger of waits.
     pub waits: WaitStats,
+    /// The timeline's ring.
+    pub timeline: TimelineStats,
     /// The residency ledger.
     pub residents: ResidentStats,
 }

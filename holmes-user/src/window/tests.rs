@@ -11,7 +11,7 @@ use crate::settings::WindowSettings;
 
 fn window(span_seconds: u64, max_bytes: usize, max_stacks: usize) -> Window {
     let span = Duration::from_secs(span_seconds);
-    Window::new(&WindowSettings { span, max_bytes, max_stacks }, PERIOD_NS)
+    Window::new(&WindowSettings { span, max_bytes, max_stacks, timeline_bytes: 0 }, PERIOD_NS)
 }
 
 fn roomy() -> Window {

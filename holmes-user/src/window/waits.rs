@@ -42,6 +42,8 @@ pub(super) struct Waiting {
     waits: u64,
     /// Which one of the thread's it is.
     number: u8,
+    /// Whether others of the thread were left out before it.
+    follows_others: bool,
     cause: WaitCause,
     /// The address of the futex that is waited for; 0 for something else.
     lock: u64,
@@ -54,12 +56,12 @@ pub(super) struct Waiting {
 impl Waiting {
     pub(super) fn new(
         since: Nanos,
-        (waits, number): (u64, u8),
+        (waits, number, follows_others): (u64, u8, bool),
         (cause, lock): (WaitCause, u64),
         site: Site,
     ) -> Self {
         let tgid = site.owner.value().tgid;
-        Self { since, waits, number, cause, lock, holder: 0, tgid, site }
+        Self { since, waits, number, follows_others, cause, lock, holder: 0, tgid, site }
     }
 
     pub(super) fn site(&self) -> &Site {
@@ -74,6 +76,26 @@ impl Waiting {
     /// How many waits it stands for.
     pub(super) fn waits(&self) -> i64 {
         i64::try_from(self.waits).unwrap_or(i64::MAX)
+    }
+
+    /// Which one of the thread's it is, around and around.
+    pub(super) fn number(&self) -> u8 {
+        self.number
+    }
+
+    /// Whether others of the thread were left out before it.
+    pub(super) fn follows_others(&self) -> bool {
+        self.follows_others
+    }
+
+    /// What for.
+    pub(super) fn cause(&self) -> WaitCause {
+        self.cause
+    }
+
+    /// The address of the futex; 0 if it is none.
+    pub(super) fn lock(&self) -> u64 {
+        self.lock
     }
 
     /// As it is told while it goes on.
@@ -152,6 +174,11 @@ impl Waits {
     pub(super) fn under_way(&self) -> impl Iterator<Item = &Waiting> {
         self.waiting.values()
     }
+
+    /// The same, each with its thread, in no particular order.
+    pub(super) fn by_thread(&self) -> impl Iterator<Item = (u32, &Waiting)> {
+        self.waiting.iter().map(|(&tid, waiting)| (tid, waiting))
+    }
 }
 
 impl Window {
@@ -179,11 +206,12 @@ impl Window {
     }
 
     /// The thread has the CPU again: the time of its wait goes to the seconds that it lay in.
-    pub(super) fn wait_ended(&mut self, tid: u32, time: Nanos, number: u8) {
+    pub(super) fn wait_ended(&mut self, tid: u32, time: Nanos, number: u8, cpu: u32) {
         let Some(waiting) = self.waits.end(tid) else { return };
         let mut unused = Unused::new();
         if waiting.number == number {
             self.add_time(&waiting, time);
+            self.draw_wait(tid, &waiting, time, cpu);
         } else {
             // The end of another one, whose beginning was lost, as was the end of this.
             self.waits.unended += 1;

@@ -2,6 +2,7 @@
 
 mod shapes;
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -16,20 +17,20 @@ use holmes_tests::transcript::HANG_GUARD;
 use holmes_tests::workload::Workload;
 
 /// A program's own clock reads before it waits and after it runs again: it measures a little more.
-const TOLERANCE: f64 = 0.05;
+pub(crate) const TOLERANCE: f64 = 0.05;
 
 /// The same for many short waits together, in nanoseconds: an emulated CPU takes its time.
-const SLACK_NS: f64 = 100e6;
+pub(crate) const SLACK_NS: f64 = 100e6;
 
 /// What the workload says of one of its functions.
-struct Waited {
-    name: String,
-    times: i64,
-    nanoseconds: i64,
+pub(crate) struct Waited {
+    pub(crate) name: String,
+    pub(crate) times: i64,
+    pub(crate) nanoseconds: i64,
 }
 
 /// The answer `waited NAME=TIMES:NANOSECONDS ...`.
-fn waited(line: &str) -> anyhow::Result<Vec<Waited>> {
+pub(crate) fn waited(line: &str) -> anyhow::Result<Vec<Waited>> {
     let parts = line.split(' ').skip(1).map(|part| {
         let (name, numbers) = part.split_once('=').context("name=numbers")?;
         let (times, nanoseconds) = numbers.split_once(':').context("times:nanoseconds")?;
@@ -44,19 +45,30 @@ pub(crate) fn recorded<R>(
     program: &mut Program,
     act: impl FnOnce(&mut Program) -> anyhow::Result<R>,
 ) -> anyhow::Result<(R, ProfileView)> {
+    recorded_to(program, &["-e", "blocked"], "waits.pb.gz", ProfileView::read, act)
+}
+
+/// Records a program with these arguments into a file of this name while it does something.
+pub(crate) fn recorded_to<R, View>(
+    program: &mut Program,
+    arguments: &[&str],
+    name: &str,
+    read: impl FnOnce(&Path) -> anyhow::Result<View>,
+    act: impl FnOnce(&mut Program) -> anyhow::Result<R>,
+) -> anyhow::Result<(R, View)> {
     let folder = tempfile::tempdir()?;
-    let file = folder.path().join("waits.pb.gz");
+    let file = folder.path().join(name);
     let output = file.to_str().context("a path that is not UTF-8")?;
     let pid = program.pid().to_string();
     let mut command = Command::new(recorder_binary()?);
-    command.args(["record", "-e", "blocked", "-p", &pid, "-d", "10m", "-o", output]);
+    command.args(["record", "-p", &pid, "-d", "10m", "-o", output]).args(arguments);
     command.stdin(Stdio::null());
     let recorder = Program::spawn(command)?;
     recorder.hear_error("recording")?;
     let result = act(program)?;
     recorder.signal(libc::SIGINT)?;
     recorder.finish(HANG_GUARD)?.expect_code(0)?;
-    Ok((result, ProfileView::read(&file)?))
+    Ok((result, read(&file)?))
 }
 
 #[test]

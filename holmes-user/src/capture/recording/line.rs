@@ -87,6 +87,9 @@ pub(super) struct StartLine {
     window_span_ns: u64,
     window_max_bytes: usize,
     window_max_stacks: usize,
+    /// Absent in recordings without timelines: they are replayed without, too.
+    #[serde(default)]
+    window_timeline_bytes: usize,
     capture: CaptureLine,
 }
 
@@ -135,6 +138,7 @@ impl From<&Start> for StartLine {
             window_span_ns: nanos(start.window.span),
             window_max_bytes: start.window.max_bytes,
             window_max_stacks: start.window.max_stacks,
+            window_timeline_bytes: start.window.timeline_bytes,
             capture: (&start.capture).into(),
         }
     }
@@ -151,6 +155,7 @@ impl From<StartLine> for Start {
                 span: Duration::from_nanos(line.window_span_ns),
                 max_bytes: line.window_max_bytes,
                 max_stacks: line.window_max_stacks,
+                timeline_bytes: line.window_timeline_bytes,
             },
             capture: line.capture.into(),
         }

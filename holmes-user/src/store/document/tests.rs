@@ -48,6 +48,7 @@ pub(in crate::store) fn incident() -> Incident {
             lost: BTreeMap::from([("ring_full".to_owned(), 2)]),
             notes: BTreeMap::from([("user_stack_truncated".to_owned(), 1)]),
         },
+        timeline: None,
         cuts: vec![cut("cpu"), cut("cpu.base")],
     }
 }

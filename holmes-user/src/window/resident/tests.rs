@@ -15,7 +15,10 @@ const BYTES: u64 = 512 << 10;
 fn window(max_bytes: usize) -> Window {
     // Time passes only once it is longer than this.
     let span = Duration::from_secs(2);
-    Window::new(&WindowSettings { span, max_bytes, max_stacks: 1 << 16 }, PERIOD_NS)
+    Window::new(
+        &WindowSettings { span, max_bytes, max_stacks: 1 << 16, timeline_bytes: 0 },
+        PERIOD_NS,
+    )
 }
 
 fn roomy() -> Window {
