@@ -11,7 +11,7 @@
 //! - [`record`]: one record from header to ring buffer;
 //! - [`unwind`]: the user and the kernel stack, in a chain of programs;
 //! - one file per probe family: [`sample`], [`faults`], [`memory`], [`releases`], [`threads`],
-//!   [`waits`], [`lifecycle`], [`oom`], [`allocations`].
+//!   [`waits`], [`blocked`], [`lifecycle`], [`oom`], [`allocations`].
 //!
 //! Each program attaches on its own; none relies on another being there.
 #![no_std]
@@ -20,6 +20,7 @@
 #![feature(asm_experimental_arch)]
 
 mod allocations;
+mod blocked;
 mod faults;
 mod filter;
 mod globals;

@@ -36,7 +36,7 @@ use crate::{
 const ANY: u64 = 0;
 
 /// `PF_EXITING` of `task_struct.flags`.
-const EXITING: u32 = 4;
+pub const EXITING: u32 = 4;
 
 /// What is known of a thread that has left the CPU before.
 #[derive(Clone, Copy)]
@@ -144,6 +144,41 @@ fn begin(ctx: &RawTracePointContext) {
 /// How many waits the record of this one stands for, and its number; `None` if it is left out.
 #[inline(always)]
 fn stands_for(subject: &Subject) -> Option<(u64, u8)> {
+    let waiter = waiter(subject)?;
+    let drawn = draw(waiter)?;
+    waiter.cgroup_id = subject.cgroup_id;
+    waiter.tgid = subject.tgid;
+    waiter.is_recorded = 1;
+    waiter.number = waiter.number.wrapping_add(1);
+    Some((drawn, waiter.number as u8))
+}
+
+/// Another thread's wait is recorded by who looks at it, if that was not done when it began: its end is told,
+/// too. Its number; `None` if there is no room for the thread.
+#[inline(always)]
+pub fn adopt(subject: &Subject) -> Option<u8> {
+    let waiter = waiter(subject)?;
+    if waiter.is_recorded == 0 {
+        waiter.cgroup_id = subject.cgroup_id;
+        waiter.tgid = subject.tgid;
+        waiter.number = waiter.number.wrapping_add(1);
+        waiter.is_recorded = 1;
+    }
+    Some(waiter.number as u8)
+}
+
+/// The thread waits no longer after all, and who looked at it has nothing to say.
+#[inline(always)]
+pub fn give_up(tid: u32) {
+    if let Some(waiter) = WAITERS.get_ptr_mut(tid) {
+        // SAFETY: the pointer comes from the map; the word is written whole.
+        unsafe { (*waiter).is_recorded = 0 };
+    }
+}
+
+/// What is known of a thread, from now on if it was nothing; `None` if there is no room.
+#[inline(always)]
+fn waiter(subject: &Subject) -> Option<&'static mut Waiter> {
     let waiter = match WAITERS.get_ptr_mut(subject.tid) {
         Some(waiter) => waiter,
         None => {
@@ -164,14 +199,8 @@ fn stands_for(subject: &Subject) -> Option<(u64, u8)> {
             waiter?
         }
     };
-    // SAFETY: as in `end`.
-    let waiter = unsafe { &mut *waiter };
-    let drawn = draw(waiter)?;
-    waiter.cgroup_id = subject.cgroup_id;
-    waiter.tgid = subject.tgid;
-    waiter.is_recorded = 1;
-    waiter.number = waiter.number.wrapping_add(1);
-    Some((drawn, waiter.number as u8))
+    // SAFETY: as in `end`; and of a thread that sleeps, whoever looks at it.
+    Some(unsafe { &mut *waiter })
 }
 
 #[inline(always)]

@@ -12,7 +12,9 @@ use holmes_common::limits::FAULT_FREQUENCY;
 use tracing::{debug, warn};
 
 use super::OptionalProbe;
+use super::blocked;
 use super::features::Roots;
+use super::iterators;
 use super::loading;
 use super::probes::{ProbeState, ProbeStatus, SampleEvent, Sampling};
 use super::release::Release;
@@ -75,8 +77,9 @@ const PROBES: &[Probe] = &[
     },
 ];
 
-/// The probe of waits.
+/// The probe of waits, and the one that looks at those under way.
 const WAITS: &str = "waits";
+const BLOCKED: &str = "blocked";
 
 /// Since when the ring buffer may be written to where nothing may sleep, on a kernel that can be preempted
 /// everywhere: before, the lock of the run queue was held while it slept (`bpf: Use raw_spinlock_t in
@@ -136,13 +139,33 @@ pub(super) fn all(
     let state = ProbeState::of(sampling.as_ref().map(how).map_err(Clone::clone));
     let programs = vec![SAMPLE];
     statuses.insert(0, ProbeStatus { name: "samples", enables: "CPU profiles", programs, state });
-    if !without.contains(&OptionalProbe::Memory) {
-        let state = ProbeState::of(spaces::visit(ebpf).map(|()| String::new()));
-        let programs = vec![spaces::PROGRAM];
-        let enables = "memory calls of processes older than the recorder, from the first on";
-        statuses.push(ProbeStatus { name: "spaces", enables, programs, state });
-    }
+    let with_waits = statuses.iter().any(|probe| probe.name == WAITS && probe.is_on());
+    statuses.extend(iterators(ebpf, !without.contains(&OptionalProbe::Memory), with_waits));
     (statuses, sampling.ok())
+}
+
+/// What goes through all tasks: once now, and each time that somebody looks.
+fn iterators(ebpf: &mut Ebpf, with_memory: bool, with_waits: bool) -> Vec<ProbeStatus> {
+    let mut statuses = Vec::new();
+    if !with_memory && !with_waits {
+        return statuses;
+    }
+    iterators::with_types(|types| {
+        if with_memory {
+            let state = ProbeState::of(spaces::visit(ebpf, types).map(|()| String::new()));
+            let programs = vec![spaces::PROGRAM];
+            let enables = "memory calls of processes older than the recorder, from the first on";
+            statuses.push(ProbeStatus { name: "spaces", enables, programs, state });
+        }
+        if with_waits {
+            let loaded = iterators::load(ebpf, blocked::PROGRAM, types);
+            let state = ProbeState::of(loaded.map(|()| String::new()));
+            let programs = vec![blocked::PROGRAM];
+            let enables = "what threads have waited for since before the recorder began";
+            statuses.push(ProbeStatus { name: BLOCKED, enables, programs, state });
+        }
+    });
+    statuses
 }
 
 /// Attaches what tells that a process goes on as another, or ends: where nothing else is wanted.

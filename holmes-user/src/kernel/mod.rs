@@ -4,6 +4,7 @@
 
 mod allocator;
 mod attach;
+mod blocked;
 mod btf;
 pub mod capabilities;
 pub mod cgroupfs;
@@ -15,6 +16,7 @@ pub mod features;
 pub mod fuzzing;
 mod gauges;
 mod globals;
+mod iterators;
 mod loading;
 mod object;
 mod probes;

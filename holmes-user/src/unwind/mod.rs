@@ -20,7 +20,9 @@ mod slot;
 mod space;
 mod stats;
 mod unwinder;
+mod walk;
 mod workers;
 
 pub use stats::UnwindStats;
 pub use unwinder::{UnwindError, Unwinder};
+pub use walk::{Walked, Walker};

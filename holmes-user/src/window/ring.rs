@@ -112,6 +112,9 @@ impl Window {
                     let waiting = Waiting::new(time, (waits, number), (cause, lock), site);
                     this.wait_began(tid, waiting);
                 }
+                What::Blocked { since, number, cause, lock } => {
+                    this.wait_found(tid, Waiting::found(since, number, (cause, lock), site));
+                }
                 What::Fault { address, bytes, memory } => {
                     let page = (time, bytes, memory);
                     this.hold_for(&site, |this, unused| {
@@ -131,7 +134,10 @@ impl Window {
     /// Tells the ledgers what ended, began or was given back.
     fn follow(&mut self, observation: &Observation) {
         let Observation { tgid, tid, time, .. } = *observation;
-        if !matches!(observation.what, What::Wait { .. } | What::WaitEnd { .. }) {
+        if !matches!(
+            observation.what,
+            What::Wait { .. } | What::Blocked { .. } | What::WaitEnd { .. }
+        ) {
             self.wait_contradicted(tid, time);
         }
         let mut unused = Unused::new();
