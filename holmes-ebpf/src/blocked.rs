@@ -92,6 +92,9 @@ fn describe(task: u64, known: *mut task_struct) -> Option<(&'static BlockedScrat
     // SAFETY: the entry is this CPU's, on which the program stays; and nobody but user space, which looks
     // once at a time, has it run.
     let scratch = unsafe { &mut *scratch };
+    // Before its end is waited for: what the thread does from then on is told with a later time.
+    // SAFETY: no argument.
+    let now = unsafe { bpf_ktime_get_ns() };
     let number = waits::adopt(&subject)?;
     // It may just have been woken: then its end was not waited for, and it sleeps no longer.
     if read(task, offset!(task_state)) as u32 == 0 {
@@ -120,8 +123,7 @@ fn describe(task: u64, known: *mut task_struct) -> Option<(&'static BlockedScrat
         kind: RecordKind::Blocked as u16,
         walk_end: WalkEnd::NotWalked as u16,
         flags: own,
-        // SAFETY: no argument.
-        time_ns: unsafe { bpf_ktime_get_ns() },
+        time_ns: now,
         cgroup_id: subject.cgroup_id,
         tgid: subject.tgid,
         tid: subject.tid,

@@ -17,6 +17,11 @@ pub(super) const PROGRAM: &str = "visit_blocked";
 const MOMENT: Duration = Duration::from_micros(50);
 
 impl Probes {
+    /// Whether the kernel can tell: not where it has refused that, nor when the probes are detached.
+    pub fn can_tell_of_blocked(&self) -> bool {
+        self.ebpf.program(PROGRAM).is_some_and(|program| program.fd().is_ok())
+    }
+
     /// A file whose reader is told of each thread of the target that sleeps, in records of
     /// `holmes_common::record::BlockedThread`. To be read at once, by the calling thread.
     ///

@@ -22,12 +22,12 @@ use crate::collect::{Stack, Walk, What, clock, read_sleepers};
 use crate::process::{Attributed, Cgroup, StackMemory};
 use crate::window::Window;
 
-/// The probe that the kernel tells by.
-const PROBE: &str = "blocked";
-
 /// Time for walking stacks. The recorder does nothing else meanwhile, and the ring buffer has room for some
 /// seconds.
 const WALKING: Duration = Duration::from_secs(1);
+
+/// Time for finding out whose threads they are.
+const ATTRIBUTING: Duration = Duration::from_secs(1);
 
 /// Time for unwind tables that are not there yet: an ordinary program's take a few milliseconds.
 const TABLES: Duration = Duration::from_millis(500);
@@ -97,7 +97,7 @@ impl Live {
         window: &Window,
         wanted: &dyn Fn(u32, &Cgroup) -> bool,
     ) -> Vec<Attributed> {
-        if !self.probes.statuses().iter().any(|probe| probe.name == PROBE && probe.is_on()) {
+        if !self.probes.can_tell_of_blocked() {
             return Vec::new();
         }
         let began = Instant::now();
@@ -123,6 +123,11 @@ impl Live {
         self.blocked.left_out += sleepers.left_out;
         let mut found = Vec::with_capacity(sleepers.threads.len());
         for sleeper in sleepers.threads {
+            // Each may be of a process that has to be read first.
+            if began.elapsed() >= ATTRIBUTING {
+                self.blocked.left_out += 1;
+                continue;
+            }
             let (mut observation, leaf) = (sleeper.observation, sleeper.leaf);
             if observation.walk.end == WalkEnd::NotWalked {
                 let kernel = observation.stack.kernel.clone();
@@ -154,7 +159,7 @@ impl Live {
         for _ in 0..MAX_DRAINS {
             let drained = self.drain(|attributed| {
                 let (tid, time) = seen_at(&attributed);
-                if asleep.get(&tid).is_some_and(|seen| *seen < time) {
+                if asleep.get(&tid).is_some_and(|seen| *seen <= time) {
                     asleep.remove(&tid);
                 }
                 sink(attributed);
@@ -173,7 +178,6 @@ impl Live {
 
     /// Walks the stacks: those that lack a table once more when it is there.
     fn walk_all(&mut self, found: &mut [Found]) {
-        let began = Instant::now();
         let now = clock::monotonic();
         for threads in found.chunk_by(|left, right| left.tgid() == right.tgid()) {
             if let Some(Found { attributed, .. }) = threads.first()
@@ -182,7 +186,7 @@ impl Live {
                 self.unwinder.seen(attributed.observation.tgid, image, now);
             }
         }
-        self.walk(found, began, |_| true);
+        self.walk(found, |_| true);
         let mut waiting: Vec<u32> =
             found.iter().filter(|found| found.may_go_on()).map(Found::tgid).collect();
         waiting.dedup();
@@ -199,10 +203,11 @@ impl Live {
             thread::sleep(TABLES_STEP);
             self.unwinder.work(clock::monotonic());
         }
-        self.walk(found, Instant::now(), Found::may_go_on);
+        self.walk(found, Found::may_go_on);
     }
 
-    fn walk(&mut self, found: &mut [Found], began: Instant, wanted: impl Fn(&Found) -> bool) {
+    fn walk(&mut self, found: &mut [Found], wanted: impl Fn(&Found) -> bool) {
+        let began = Instant::now();
         let mut walker = self.unwinder.walker();
         for threads in found.chunk_by_mut(|left, right| left.tgid() == right.tgid()) {
             let tgid = threads.first().map_or(0, Found::tgid);
@@ -219,7 +224,12 @@ impl Live {
                     return;
                 }
                 let memory = memory.get_or_insert_with(|| StackMemory::open(Path::new(PROC), tgid));
-                let Some(memory) = memory else { continue };
+                let Some(memory) = memory else {
+                    // It has ended, which will be told, or may not be read.
+                    observation.walk.end = WalkEnd::Unreadable;
+                    found.is_walked = true;
+                    continue;
+                };
                 memory.next_thread();
                 let walked = walker.walk(tgid, found.leaf, memory);
                 let all = flag::TABLE_WANTED | flag::FRAME_POINTERS | flag::USER_STACK_TRUNCATED;

@@ -66,6 +66,15 @@ impl Recorder {
         self.feed(Input::Memory(look));
     }
 
+    /// The same as [`Self::look_at_blocked`] for all incidents under way: when the probes are detached nobody can
+    /// look any more.
+    pub(super) fn look_at_all_blocked(&mut self) {
+        let due = self.flight.looks_due(Nanos(u64::MAX));
+        for LookWanted { target, .. } in due.into_iter().filter(|wanted| wanted.waits) {
+            self.look_at_blocked(&target);
+        }
+    }
+
     /// Looks at the threads of a target that sleep, and takes those in that the window does not know.
     fn look_at_blocked(&mut self, target: &Target) {
         let Self { live, flight, .. } = self;
