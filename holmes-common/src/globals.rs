@@ -41,6 +41,14 @@ pub struct Offsets {
     pub task_state: u32,
     /// `task_struct.flags`.
     pub task_flags: u32,
+    /// `task_struct.comm`: the task's name.
+    pub task_comm: u32,
+    /// `task_struct.sched_info.last_arrival`: when the task got a CPU last, by the scheduler's clock.
+    pub task_last_arrival: u32,
+    /// `task_struct.se.sum_exec_runtime`: nanoseconds that the task has had a CPU.
+    pub task_run_time: u32,
+    /// `task_struct.se.prev_sum_exec_runtime`: the same when it got one last.
+    pub task_run_before: u32,
     /// `task_struct.cgroups`: the task's `css_set`.
     pub task_cgroups: u32,
     /// `task_struct.signal`: what the threads of a process share.
@@ -79,6 +87,10 @@ impl Offsets {
         task_status: NO_OFFSET,
         task_state: NO_OFFSET,
         task_flags: NO_OFFSET,
+        task_comm: NO_OFFSET,
+        task_last_arrival: NO_OFFSET,
+        task_run_time: NO_OFFSET,
+        task_run_before: NO_OFFSET,
         task_cgroups: NO_OFFSET,
         task_signal: NO_OFFSET,
         signal_live: NO_OFFSET,
@@ -95,4 +107,4 @@ impl Offsets {
     };
 }
 
-const _: () = assert!(size_of::<Offsets>() == 20 * 4, "Offsets has padding");
+const _: () = assert!(size_of::<Offsets>() == 24 * 4, "Offsets has padding");

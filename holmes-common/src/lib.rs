@@ -6,6 +6,7 @@
 //! - [`globals`]: what user space tells the probes before they are loaded;
 //! - [`counter`]: everything that is counted in the kernel, by cause;
 //! - [`unwind`]: the tables that stacks are unwound with;
+//! - [`walk`]: the rules by which stacks are walked with them;
 //! - [`limits`]: the bounds both sides rely on.
 //!
 //! Must not: allocate, depend on anything, or know aya. Sizes and offsets are asserted at compile
@@ -17,3 +18,4 @@ pub mod globals;
 pub mod limits;
 pub mod record;
 pub mod unwind;
+pub mod walk;

@@ -53,6 +53,9 @@ pub enum RecordKind {
     /// A thread gets the CPU whose leaving was recorded; `value` is the number of that wait, see
     /// [`wait_value`]. The name in the header is another's.
     WaitEnd = 16,
+    /// The thread sleeps; `value` and `aux` as of a [`Self::Wait`]. Not in the ring buffer: the head of a
+    /// [`BlockedThread`].
+    Blocked = 17,
 }
 
 impl RecordKind {
@@ -75,6 +78,7 @@ impl RecordKind {
             14 => Self::Free,
             15 => Self::Wait,
             16 => Self::WaitEnd,
+            17 => Self::Blocked,
             _ => return None,
         })
     }
@@ -191,6 +195,35 @@ pub struct StackCopy {
 pub const STACK_COPY_BYTES: usize = 16 << 10;
 
 const _: () = assert!(core::mem::offset_of!(StackCopy, bytes) == HEADER_BYTES + 32);
+
+/// A thread that sleeps, as who looks at all threads is told: the record's fixed part, followed by the frames
+/// of its kernel stack.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct BlockedThread {
+    /// The head, without user frames; `walk_end` says why its stack cannot be walked, or
+    /// [`crate::unwind::WalkEnd::NotWalked`].
+    pub header: RecordHeader,
+    /// Where it entered the kernel.
+    pub ip: u64,
+    /// Its stack pointer.
+    pub sp: u64,
+    /// Its frame pointer register.
+    pub bp: u64,
+    /// Its link register, on arm64; 0 elsewhere.
+    pub link: u64,
+    /// 1 if `ip` is behind the instruction that entered the kernel, as a return address is; else 0.
+    pub in_call: u64,
+    /// When it left the CPU, by the scheduler's clock in nanoseconds; 0 where the kernel does not tell.
+    pub left_at: u64,
+    /// When the thread that looks got its CPU, by the same clock; 0 as above.
+    pub reader_at: u64,
+}
+
+/// Size of the fixed part of a [`BlockedThread`] in bytes.
+pub const BLOCKED_BYTES: usize = size_of::<BlockedThread>();
+
+const _: () = assert!(BLOCKED_BYTES == HEADER_BYTES + 56, "BlockedThread has padding");
 
 /// Size of the fixed part in bytes.
 pub const HEADER_BYTES: usize = size_of::<RecordHeader>();

@@ -54,6 +54,9 @@ pub const fn leaf_register(register: u16, units: u16) -> u16 {
     units << LEAF_REGISTER_BITS | register
 }
 
+/// Registers that [`CfaKind::LeafRegister`] can name, by DWARF number.
+pub const LEAF_REGISTERS: usize = 1 << LEAF_REGISTER_BITS;
+
 /// Bits of [`Row::cfa_offset`] that [`CfaKind::LeafRegister`] keeps the register's number in.
 pub const LEAF_REGISTER_BITS: u32 = 4;
 

@@ -15,7 +15,7 @@ use crate::{
     globals::{CGROUP_SUBSYS, TARGET_MODE, offset},
     maps::{TARGET_CGROUPS, TARGET_PIDS, VERDICTS},
     stats::count,
-    task::{self, follow, read},
+    task::{self, follow, id_at, read},
 };
 
 /// The current task, found to be the target's.
@@ -38,6 +38,24 @@ pub fn subject() -> Option<Subject> {
     }
     let node = cgroup_node(task::current(), follow);
     let cgroup_id = node_id(node);
+    judge(mode, tgid, tid, node, cgroup_id)
+}
+
+/// The same of another task.
+#[inline(always)]
+pub fn subject_of(task: u64) -> Option<Subject> {
+    let (tgid, tid) = (id_at(task, offset!(task_tgid)), id_at(task, offset!(task_pid)));
+    let mode = TARGET_MODE.load();
+    if mode == TargetMode::Processes as u32 && TARGET_PIDS.get_ptr(tgid).is_none() {
+        return None;
+    }
+    let node = cgroup_node(task, read);
+    judge(mode, tgid, tid, node, read(node, offset!(kn_id)))
+}
+
+/// Whether the task is in a target's cgroup, where that is asked.
+#[inline(always)]
+fn judge(mode: u32, tgid: u32, tid: u32, node: u64, cgroup_id: u64) -> Option<Subject> {
     if mode == TargetMode::Cgroups as u32 && !in_target(node, cgroup_id) {
         return None;
     }

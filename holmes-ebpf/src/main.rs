@@ -12,7 +12,7 @@
 //! - [`unwind`]: the user and the kernel stack, in a chain of programs;
 //! - [`call_shares`]: which memory calls are recorded with their stacks;
 //! - one file per probe family: [`sample`], [`faults`], [`memory`], [`releases`], [`threads`],
-//!   [`waits`], [`lifecycle`], [`oom`], [`allocations`].
+//!   [`waits`], [`blocked`], [`lifecycle`], [`oom`], [`allocations`].
 //!
 //! Each program attaches on its own; none relies on another being there.
 #![no_std]
@@ -21,6 +21,7 @@
 #![feature(asm_experimental_arch)]
 
 mod allocations;
+mod blocked;
 mod call_shares;
 mod faults;
 mod filter;

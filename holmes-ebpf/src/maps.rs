@@ -19,6 +19,7 @@ use holmes_common::{
 
 use crate::{
     allocations::Caller,
+    blocked::BlockedScratch,
     call_shares::CallShares,
     faults::FaultState,
     record::Scratch,
@@ -85,6 +86,10 @@ pub static WAITERS: HashMap<u32, Waiter> = HashMap::with_max_entries(MAX_WAITERS
 /// How many waits may still be recorded one by one, on each CPU. Not visible to user space.
 #[map]
 pub static WAIT_ALLOWANCES: PerCpuArray<WaitAllowance> = PerCpuArray::with_max_entries(1, 0);
+
+/// Where the record of a thread that sleeps is put together. Not visible to user space.
+#[map]
+pub static BLOCKED_SCRATCH: PerCpuArray<BlockedScratch> = PerCpuArray::with_max_entries(1, 0);
 
 /// How far each CPU is from its next fault sample. Not visible to user space.
 #[map]

@@ -148,10 +148,11 @@ fn mapped_pages(mm: u64, next: impl Fn(u64, u32) -> u64) -> u64 {
 
 /// `struct bpf_iter__task`: what the kernel gives an iterator's program.
 #[repr(C)]
-struct VisitedTask {
-    meta: u64,
+pub struct VisitedTask {
+    /// A `struct bpf_iter_meta`.
+    pub meta: u64,
     /// Null after the last one.
-    task: u64,
+    pub task: u64,
 }
 
 /// Called for each task of the host when user space asks, once, after the probes are attached.

@@ -33,6 +33,12 @@ pub fn is_compat() -> bool {
     false
 }
 
+/// The same of another thread.
+#[inline(always)]
+pub fn is_compat_of(_task: u64) -> bool {
+    false
+}
+
 /// Its first four arguments; `None` for 32-bit processes.
 #[inline(always)]
 pub fn arguments(regs: u64) -> Option<[u64; 4]> {

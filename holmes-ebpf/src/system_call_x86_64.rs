@@ -33,6 +33,12 @@ pub fn is_compat() -> bool {
     follow_half(task::current(), offset!(task_status)) & COMPAT != 0
 }
 
+/// The same of another thread.
+#[inline(always)]
+pub fn is_compat_of(task: u64) -> bool {
+    task::read(task, offset!(task_status)) as u32 & COMPAT != 0
+}
+
 /// Its first four arguments. They stay in their registers' places until the call is over.
 #[inline(always)]
 pub fn arguments(regs: u64) -> Option<[u64; 4]> {

@@ -12,7 +12,7 @@
 //!
 //! - [`registers`]: where the process was when it was interrupted;
 //! - [`table`]: which row holds for an address;
-//! - `rules`: from a frame and its row to the caller, by architecture;
+//! - `rules`: from a frame and its row to the caller (`holmes_common::walk`), by architecture;
 //! - [`walk`]: frame after frame;
 //! - [`chains`]: the programs;
 //! - [`copy`]: the memory that a walk reads, for those who want to walk it again.
@@ -56,7 +56,7 @@ pub const FINISH: u32 = 1;
 pub const CHAIN_LEN: u32 = 2;
 
 /// Bytes asked of the kernel for one stack.
-const STACK_BYTES: u32 = (MAX_KERNEL_FRAMES * size_of::<u64>()) as u32;
+pub const STACK_BYTES: u32 = (MAX_KERNEL_FRAMES * size_of::<u64>()) as u32;
 
 /// What became of a walk by the kernel.
 #[derive(Clone, Copy)]

@@ -36,7 +36,7 @@ use crate::{
 const ANY: u64 = 0;
 
 /// `PF_EXITING` of `task_struct.flags`.
-const EXITING: u32 = 4;
+pub const EXITING: u32 = 4;
 
 /// What is known of a thread that has left the CPU before.
 #[derive(Clone, Copy)]
@@ -54,6 +54,18 @@ pub struct Waiter {
     has_left_out: u16,
     /// Waits recorded so far; the lowest byte counts.
     number: u32,
+}
+
+impl Waiter {
+    /// The wait under way is recorded: the thread's next number is its.
+    #[inline(always)]
+    fn record(&mut self, subject: &Subject) {
+        self.cgroup_id = subject.cgroup_id;
+        self.tgid = subject.tgid;
+        self.is_recorded = 1;
+        self.has_left_out = 0;
+        self.number = self.number.wrapping_add(1);
+    }
 }
 
 /// What may still be recorded one by one on a CPU, whoever waits.
@@ -155,6 +167,42 @@ struct Drawn {
 /// Whether a wait is recorded; `None` if it is left out.
 #[inline(always)]
 fn drawn(subject: &Subject) -> Option<Drawn> {
+    let waiter = waiter(subject)?;
+    let Some(stands_for) = draw(waiter) else {
+        waiter.has_left_out = 1;
+        return None;
+    };
+    let flags = if waiter.has_left_out != 0 { flag::WAITS_LEFT_OUT } else { 0 };
+    waiter.record(subject);
+    Some(Drawn { stands_for, number: waiter.number as u8, flags })
+}
+
+/// Another thread's wait is recorded by who looks at it, if that was not done when it began: its end is told,
+/// too. Its number; `None` if there is no room for the thread.
+#[inline(always)]
+pub fn adopt(subject: &Subject) -> Option<u8> {
+    let waiter = waiter(subject)?;
+    if waiter.is_recorded == 0 {
+        waiter.record(subject);
+    }
+    Some(waiter.number as u8)
+}
+
+/// The thread waits no longer after all, and who looked at it has nothing to say.
+#[inline(always)]
+pub fn give_up(tid: u32) {
+    if let Some(waiter) = WAITERS.get_ptr_mut(tid) {
+        // SAFETY: the pointer comes from the map; the words are written whole.
+        unsafe {
+            (*waiter).is_recorded = 0;
+            (*waiter).has_left_out = 1;
+        }
+    }
+}
+
+/// What is known of a thread, from now on if it was nothing; `None` if there is no room.
+#[inline(always)]
+fn waiter(subject: &Subject) -> Option<&'static mut Waiter> {
     let waiter = match WAITERS.get_ptr_mut(subject.tid) {
         Some(waiter) => waiter,
         None => {
@@ -176,19 +224,8 @@ fn drawn(subject: &Subject) -> Option<Drawn> {
             waiter?
         }
     };
-    // SAFETY: as in `end`.
-    let waiter = unsafe { &mut *waiter };
-    let Some(stands_for) = draw(waiter) else {
-        waiter.has_left_out = 1;
-        return None;
-    };
-    let flags = if waiter.has_left_out != 0 { flag::WAITS_LEFT_OUT } else { 0 };
-    waiter.cgroup_id = subject.cgroup_id;
-    waiter.tgid = subject.tgid;
-    waiter.is_recorded = 1;
-    waiter.has_left_out = 0;
-    waiter.number = waiter.number.wrapping_add(1);
-    Some(Drawn { stands_for, number: waiter.number as u8, flags })
+    // SAFETY: as in `end`; and of a thread that sleeps, whoever looks at it.
+    Some(unsafe { &mut *waiter })
 }
 
 #[inline(always)]

@@ -15,6 +15,7 @@
 //! Must not: do a stage's work. What is more than wiring belongs in a stage.
 
 mod allocations;
+mod blocked;
 mod copies;
 mod desk;
 mod goroutines;

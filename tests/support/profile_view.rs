@@ -159,6 +159,11 @@ impl ProfileView {
             .collect()
     }
 
+    /// What the profile says of itself, by line.
+    pub fn comments(&self) -> impl Iterator<Item = &str> {
+        self.profile.comment.iter().map(|index| self.text(*index))
+    }
+
     /// How many samples lack this label.
     pub fn without_label(&self, key: &str) -> usize {
         let has = |sample: &&Sample| sample.label.iter().any(|label| self.text(label.key) == key);

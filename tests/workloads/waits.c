@@ -3,7 +3,8 @@
 // `script MS` sleeps, waits for a lock that is held for MS, and for a pipe; two threads share a CPU.
 // `often MS` has two threads wake each other for MS, many thousand times, and says how many switches
 // that were.
-// `hang` leaves a thread waiting for a lock for ever, and says its address.
+// `hang` leaves a thread waiting for a lock for ever, and says its address. `busy MS` does what `often MS` does,
+// and leaves one of the two threads so.
 
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -143,7 +144,7 @@ static void script(uint64_t ms) {
     answer(text);
 }
 
-static int there[2], back[2];
+static int there[2], back[2], then_hang;
 
 static void *echo(void *unused) {
     (void)unused;
@@ -151,6 +152,9 @@ static void *echo(void *unused) {
         if (write(back[1], "x", 1) != 1) {
             break;
         }
+    }
+    if (then_hang) {
+        wait_for_lock(&dead);
     }
     return NULL;
 }
@@ -185,6 +189,9 @@ static void often(uint64_t ms) {
         wait_for_echo(&waited);
     }
     close(there[1]);
+    if (then_hang) {
+        return;
+    }
     pthread_join(other, NULL);
     char text[128];
     snprintf(text, sizeof text, "waited %s=%llu:%llu switches=%ld", waited.name,
@@ -199,6 +206,12 @@ static void *hung(void *unused) {
     return NULL;
 }
 
+static void answer_hangs(void) {
+    char text[64];
+    snprintf(text, sizeof text, "hangs at %p", (void *)&dead);
+    answer(text);
+}
+
 int main(void) {
     char line[128];
     unsigned long long ms;
@@ -208,13 +221,16 @@ int main(void) {
             script(ms);
         } else if (sscanf(line, "often %llu", &ms) == 1) {
             often(ms);
+        } else if (sscanf(line, "busy %llu", &ms) == 1) {
+            pthread_mutex_lock(&dead);
+            then_hang = 1;
+            often(ms);
+            answer_hangs();
         } else if (strcmp(line, "hang") == 0) {
             pthread_t thread;
             pthread_mutex_lock(&dead);
             pthread_create(&thread, NULL, hung, NULL);
-            char text[64];
-            snprintf(text, sizeof text, "hangs at %p", (void *)&dead);
-            answer(text);
+            answer_hangs();
         }
     }
     return 0;

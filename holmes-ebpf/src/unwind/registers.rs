@@ -37,9 +37,6 @@ impl Registers {
     const NONE: Self = Self { ip: 0, sp: 0, bp: 0, link: 0, in_call: 0 };
 }
 
-/// Registers that a rule can name, by DWARF number.
-pub const LEAF_REGISTERS: usize = 16;
-
 /// Whether it is known where a process was.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
@@ -155,19 +152,29 @@ pub fn saved_in_call() -> Option<u64> {
 pub fn saved() -> Option<u64> {
     if HAS_TASK_PT_REGS.load() != 0 {
         // SAFETY: no argument, always allowed in a tracing program.
-        let task: *mut task_struct = unsafe { bpf_get_current_task_btf() };
-        // SAFETY: the helper takes what the other one gave.
-        return Some(unsafe { bpf_task_pt_regs(task) } as u64);
+        return saved_of(0, unsafe { bpf_get_current_task_btf() });
     }
-    let stack = read(task::current(), offset!(task_stack));
+    saved_of(task::current(), core::ptr::null_mut())
+}
+
+/// Where the kernel has saved those of a task, as `system_call` takes them: `known` is the task as the
+/// verifier's own kind of pointer, for kernels that have the helper, `task` as a number, for others.
+#[inline(always)]
+pub fn saved_of(task: u64, known: *mut task_struct) -> Option<u64> {
+    if HAS_TASK_PT_REGS.load() != 0 {
+        // SAFETY: the helper takes what the verifier knows to be a task.
+        return Some(unsafe { bpf_task_pt_regs(known) } as u64);
+    }
+    let stack = read(task, offset!(task_stack));
     (stack != 0).then(|| stack + arch::KERNEL_STACK_BYTES - size_of::<bpf_user_pt_regs_t>() as u64)
 }
 
 #[cfg(not(bpf_target_arch = "aarch64"))]
 mod arch {
     use aya_ebpf::bindings::bpf_user_pt_regs_t;
+    use holmes_common::unwind::LEAF_REGISTERS;
 
-    use super::{Found, LEAF_REGISTERS, Registers};
+    use super::{Found, Registers};
 
     /// `THREAD_SIZE` of kernels before 5.15 without KASAN; the registers are at its very end.
     pub(super) const KERNEL_STACK_BYTES: u64 = 16 << 10;
@@ -272,8 +279,9 @@ mod arch {
 #[cfg(bpf_target_arch = "aarch64")]
 mod arch {
     use aya_ebpf::bindings::bpf_user_pt_regs_t;
+    use holmes_common::unwind::LEAF_REGISTERS;
 
-    use super::{Found, LEAF_REGISTERS, Registers};
+    use super::{Found, Registers};
 
     /// `THREAD_SIZE` with pages of 4 KiB. Not the whole story on arm64, where the registers are
     /// followed by more: kernels before 5.15 are not supported there.

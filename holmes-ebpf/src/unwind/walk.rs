@@ -4,14 +4,11 @@ use aya_ebpf::{cty::c_void, helpers::generated::bpf_probe_read_user};
 use holmes_common::{
     limits::{FRAMES_PER_STEP, MAX_USER_FRAMES},
     record::flag,
-    unwind::WalkEnd,
+    unwind::{LEAF_REGISTERS, WalkEnd},
+    walk::{Frame, Memory, Next},
 };
 
-use super::{
-    Chain, FINISH, STEP,
-    registers::{LEAF_REGISTERS, Registers},
-    rules, table,
-};
+use super::{Chain, FINISH, STEP, registers::Registers, rules, table};
 use crate::{
     record::{self, Scratch},
     stats::count,
@@ -20,14 +17,8 @@ use crate::{
 /// A walk under way.
 #[repr(C)]
 pub struct Walk {
-    /// Instruction pointer of the current frame.
-    pub ip: u64,
-    /// Stack pointer of the current frame.
-    pub sp: u64,
-    /// Frame pointer register of the current frame.
-    pub bp: u64,
-    /// Link register, on arm64 and only in the leaf.
-    pub link: u64,
+    /// Where it is.
+    pub frame: Frame,
     /// The leaf's registers by DWARF number, if `has_registers`.
     pub registers: [u64; LEAF_REGISTERS],
     /// What `ip`, `sp` and `bp` were at the leaf.
@@ -50,14 +41,6 @@ pub struct Walk {
     pub frames: u32,
     /// Its table is not there.
     pub table_wanted: bool,
-    /// `ip` is behind the instruction that is looked up: a call, or the entry into the kernel.
-    pub behind: bool,
-    /// The current frame was interrupted by a signal, and is not the leaf.
-    pub interrupted: bool,
-    /// `bp` is not the current frame's any more.
-    pub bp_lost: bool,
-    /// The current frame was found by frame pointer: if it is not code, they led nowhere.
-    pub by_frame_pointer: bool,
     /// `registers` are the leaf's.
     pub has_registers: bool,
     /// The record is to have a kernel stack.
@@ -70,47 +53,31 @@ impl Walk {
     /// Begins at the leaf. `time_ns` is the record's.
     #[inline(always)]
     pub fn begin(&mut self, registers: &Registers, time_ns: u64) {
-        self.ip = registers.ip;
-        self.sp = registers.sp;
-        self.bp = registers.bp;
-        self.link = registers.link;
-        self.leaf = [registers.ip, registers.sp, registers.bp];
+        let Registers { ip, sp, bp, link, in_call } = *registers;
+        self.frame = Frame { ip, sp, bp, link, behind: in_call != 0, ..Frame::default() };
+        self.leaf = [ip, sp, bp];
         self.length = 0;
         self.now = (time_ns >> 30) as u32;
         self.frames = 0;
         self.table_wanted = false;
-        self.behind = registers.in_call != 0;
-        self.interrupted = false;
-        self.bp_lost = false;
-        self.by_frame_pointer = false;
         self.has_registers = false;
     }
 }
 
-/// What one frame came to.
-pub(super) enum Next {
-    /// The walk is at the caller.
-    Caller,
-    /// The walk has ended.
-    End(WalkEnd),
-}
+/// The memory of the current process.
+pub(super) struct Own;
 
-/// Reads a word of the process's memory.
-#[inline(always)]
-pub(super) fn read(address: u64) -> Option<u64> {
-    let [word] = read_words::<1>(address)?;
-    Some(word)
-}
-
-/// Reads words of the process's memory that lie side by side.
-#[inline(always)]
-pub(super) fn read_words<const WORDS: usize>(address: u64) -> Option<[u64; WORDS]> {
-    let mut words = [0; WORDS];
-    let bytes = (WORDS * size_of::<u64>()) as u32;
-    // SAFETY: the array has that many bytes; the helper fails on a bad address.
-    let failed =
-        unsafe { bpf_probe_read_user((&raw mut words).cast(), bytes, address as *const c_void) };
-    (failed == 0).then_some(words)
+impl Memory for Own {
+    #[inline(always)]
+    fn words<const WORDS: usize>(&mut self, address: u64) -> Option<[u64; WORDS]> {
+        let mut words = [0; WORDS];
+        let bytes = (WORDS * size_of::<u64>()) as u32;
+        // SAFETY: the array has that many bytes; the helper fails on a bad address.
+        let failed = unsafe {
+            bpf_probe_read_user((&raw mut words).cast(), bytes, address as *const c_void)
+        };
+        (failed == 0).then_some(words)
+    }
 }
 
 /// Walks a few frames, and calls the next program.
@@ -156,7 +123,7 @@ impl aya_ebpf::EbpfContext for Context {
 fn end_walk(scratch: &mut Scratch, end: WalkEnd) {
     scratch.header.walk_end = end as u16;
     if !matches!(end, WalkEnd::Outermost) {
-        scratch.header.stopped_at = scratch.walk.ip;
+        scratch.header.stopped_at = scratch.walk.frame.ip;
     }
     if matches!(end, WalkEnd::FrameLimit) {
         scratch.header.flags |= flag::USER_STACK_TRUNCATED;
@@ -171,31 +138,32 @@ fn frame(scratch: &mut Scratch) -> Next {
     if at >= MAX_USER_FRAMES {
         return Next::End(WalkEnd::FrameLimit);
     }
-    let pc = walk.ip.wrapping_sub(u64::from(walk.behind));
+    let pc = walk.frame.ip.wrapping_sub(u64::from(walk.frame.behind));
     let mapped = table::enter_mapping(walk, scratch.header.tgid, pc);
     if !mapped {
         // The leaf is true wherever it is. Anything else that is no code was not a caller.
         if at == 0 {
-            scratch.frames[0] = walk.ip;
+            scratch.frames[0] = walk.frame.ip;
             walk.frames = 1;
         }
-        return Next::End(if walk.by_frame_pointer && walk.table_wanted {
+        return Next::End(if walk.frame.by_frame_pointer && walk.table_wanted {
             WalkEnd::NoTable
-        } else if walk.by_frame_pointer {
+        } else if walk.frame.by_frame_pointer {
             WalkEnd::NoFramePointer
         } else {
             WalkEnd::Unmapped
         });
     }
     // The mask repeats what was checked, in a form that the verifier keeps.
-    scratch.frames[at & MAX_USER_FRAMES] = walk.ip.wrapping_add(u64::from(walk.interrupted));
+    scratch.frames[at & MAX_USER_FRAMES] =
+        walk.frame.ip.wrapping_add(u64::from(walk.frame.interrupted));
     walk.frames = at as u32 + 1;
     if walk.table_wanted {
         scratch.header.flags |= flag::TABLE_WANTED;
     }
     let row = table::row(walk, pc);
     let next = rules::caller(walk, row);
-    if walk.by_frame_pointer {
+    if walk.frame.by_frame_pointer {
         scratch.header.flags |= flag::FRAME_POINTERS;
     }
     match next {

@@ -120,8 +120,8 @@ pub struct LookWanted {
     /// Whether the pages that samples have found in use are looked for. Not after a kill: the victim's
     /// are going, and what they were is the point.
     pub residency: bool,
-    /// Whether somebody asks who holds the locks that its threads wait for.
-    pub locks: bool,
+    /// Whether its threads that sleep are looked for, and who holds the locks that they wait for.
+    pub waits: bool,
     /// Victims that the kernel's log is asked about.
     pub victims: Vec<u32>,
 }
@@ -129,7 +129,7 @@ pub struct LookWanted {
 impl LookWanted {
     /// Whether anything is.
     pub(super) fn is_any(&self) -> bool {
-        self.residency || self.locks || !self.victims.is_empty()
+        self.residency || self.waits || !self.victims.is_empty()
     }
 }
 

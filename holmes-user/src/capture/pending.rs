@@ -82,7 +82,7 @@ impl Pending {
         LookWanted {
             target: self.target.clone(),
             residency: self.reason != Reason::Oom && self.shows(ProfileKind::Memory),
-            locks: self.shows(ProfileKind::Blocked),
+            waits: self.shows(ProfileKind::Blocked),
             victims: self.victims.iter().map(|victim| victim.pid).collect(),
         }
     }

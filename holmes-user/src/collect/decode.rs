@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use holmes_common::limits::{COMM_LEN, MAX_KERNEL_FRAMES, MAX_USER_FRAMES};
 use holmes_common::record::{
-    ALLOCATION_SIZE_BITS, HEADER_BYTES, NO_CALL, RecordHeader, RecordKind, StackCopy, flag,
+    ALLOCATION_SIZE_BITS, BLOCKED_BYTES, HEADER_BYTES, NO_CALL, RecordHeader, RecordKind,
+    StackCopy, flag,
 };
 use holmes_common::unwind::WalkEnd;
 
@@ -44,6 +45,26 @@ macro_rules! field {
 /// # Errors
 /// If the bytes are not a record that a probe could have written.
 pub fn decode(bytes: &[u8]) -> Result<Observation, Malformed> {
+    match field!(bytes, kind: u16) {
+        // Of what is not in the ring buffer.
+        kind if kind == RecordKind::Blocked as u16 => Err(Malformed::UnknownKind(kind)),
+        _ => decode_at(bytes, HEADER_BYTES),
+    }
+}
+
+/// Decodes the record of a thread that sleeps, but for where its stack begins.
+///
+/// # Errors
+/// As [`decode`].
+pub(super) fn decode_blocked(bytes: &[u8]) -> Result<Observation, Malformed> {
+    match field!(bytes, kind: u16) {
+        kind if kind == RecordKind::Blocked as u16 => decode_at(bytes, BLOCKED_BYTES),
+        kind => Err(Malformed::UnknownKind(kind)),
+    }
+}
+
+/// Decodes a record whose frames begin there.
+fn decode_at(bytes: &[u8], frames_at: usize) -> Result<Observation, Malformed> {
     let raw_kind = field!(bytes, kind: u16);
     let kind = RecordKind::from_raw(raw_kind).ok_or(Malformed::UnknownKind(raw_kind))?;
     let user_frames = usize::from(field!(bytes, user_frames: u16));
@@ -51,7 +72,7 @@ pub fn decode(bytes: &[u8]) -> Result<Observation, Malformed> {
     if user_frames > MAX_USER_FRAMES || kernel_frames > MAX_KERNEL_FRAMES {
         return Err(Malformed::TooManyFrames);
     }
-    let frames = bytes.get(HEADER_BYTES..).ok_or(Malformed::Short)?;
+    let frames = bytes.get(frames_at..).ok_or(Malformed::Short)?;
     let (user, rest) =
         frames.split_at_checked(user_frames * size_of::<u64>()).ok_or(Malformed::Short)?;
     let (kernel, _padding) =
@@ -87,14 +108,16 @@ pub fn decode(bytes: &[u8]) -> Result<Observation, Malformed> {
             intervals: (value.cast_unsigned() >> ALLOCATION_SIZE_BITS) as u8,
         },
         RecordKind::Free => What::Free { address: aux },
-        RecordKind::Wait => {
+        RecordKind::Wait | RecordKind::Blocked => {
             let value = value.cast_unsigned();
             let call = Some((value >> 32) as u32).filter(|call| *call != NO_CALL);
-            What::Wait {
-                waits: value & 0xff,
-                number: (value >> 8) as u8,
-                cause: WaitCause::of((value >> 16) as u32 & 0xffff, call.map(i64::from)),
-                lock: aux,
+            let cause = WaitCause::of((value >> 16) as u32 & 0xffff, call.map(i64::from));
+            let (number, lock) = ((value >> 8) as u8, aux);
+            if kind == RecordKind::Wait {
+                What::Wait { waits: value & 0xff, number, cause, lock }
+            } else {
+                // Since when is known when the clocks have been compared.
+                What::Blocked { since: Nanos(field!(bytes, time_ns: u64)), number, cause, lock }
             }
         }
         RecordKind::WaitEnd => What::WaitEnd { number: value as u8 },
@@ -140,7 +163,7 @@ pub(super) fn decode_copy(bytes: &[u8]) -> Option<Result<(u64, u32, StackMemory)
     })
 }
 
-fn array<const N: usize>(bytes: &[u8], offset: usize) -> Result<[u8; N], Malformed> {
+pub(super) fn array<const N: usize>(bytes: &[u8], offset: usize) -> Result<[u8; N], Malformed> {
     bytes.get(offset..).and_then(|rest| rest.first_chunk()).copied().ok_or(Malformed::Short)
 }
 

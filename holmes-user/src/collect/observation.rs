@@ -231,6 +231,17 @@ pub enum What {
         /// The address of the futex that it waits for; 0 if it waits for something else.
         lock: u64,
     },
+    /// Somebody has looked, and the thread waits.
+    Blocked {
+        /// Since when; the moment of the look where the kernel does not tell.
+        since: Nanos,
+        /// Which one of the thread's waits it is, around and around.
+        number: u8,
+        /// What for.
+        cause: WaitCause,
+        /// The address of the futex that it waits for; 0 if it waits for something else.
+        lock: u64,
+    },
     /// The thread has the CPU again.
     WaitEnd {
         /// Which one of its waits is over.
@@ -286,7 +297,7 @@ impl What {
             | Self::Exit
             | Self::OomVictim => Stream::Tasks,
             Self::Allocation { .. } | Self::Free { .. } => Stream::Allocations,
-            Self::Wait { .. } | Self::WaitEnd { .. } => Stream::Waits,
+            Self::Wait { .. } | Self::Blocked { .. } | Self::WaitEnd { .. } => Stream::Waits,
         }
     }
 }

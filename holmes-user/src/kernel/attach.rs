@@ -13,9 +13,11 @@ use holmes_common::limits::FAULT_FREQUENCY;
 use tracing::{debug, warn};
 
 use super::OptionalProbe;
+use super::blocked;
 use super::chains;
 use super::features::Roots;
 use super::functions;
+use super::iterators;
 use super::loading;
 use super::probes::{ProbeState, ProbeStatus, SampleEvent, Sampling};
 use super::release::Release;
@@ -80,8 +82,9 @@ const CALLS: Probe = Probe {
     tracepoint: "sys_exit",
 };
 
-/// The probe of waits.
+/// The probe of waits, and the one that looks at those under way.
 const WAITS: &str = "waits";
+const BLOCKED: &str = "blocked";
 
 /// Since when the ring buffer may be written to where nothing may sleep, on a kernel that can be preempted
 /// everywhere: before, the lock of the run queue was held while it slept (`bpf: Use raw_spinlock_t in
@@ -168,13 +171,8 @@ pub(super) fn all(
     let state = ProbeState::of(sampling.as_ref().map(how).map_err(Clone::clone));
     let programs = vec![SAMPLE];
     statuses.insert(0, ProbeStatus { name: "samples", enables: "CPU profiles", programs, state });
-    if !without.contains(&OptionalProbe::Memory) {
-        let visited = types.map_err(str::to_owned).and_then(|types| spaces::visit(ebpf, types));
-        let state = ProbeState::of(visited.map(|()| String::new()));
-        let programs = vec![spaces::PROGRAM];
-        let enables = "memory calls of processes older than the recorder, from the first on";
-        statuses.push(ProbeStatus { name: "spaces", enables, programs, state });
-    }
+    let with_waits = statuses.iter().any(|probe| probe.name == WAITS && probe.is_on());
+    statuses.extend(iterators(ebpf, !without.contains(&OptionalProbe::Memory), with_waits, types));
     Attached { statuses, sampling: sampling.ok(), chains }
 }
 
@@ -199,6 +197,32 @@ fn calls(ebpf: &mut Ebpf, types: Result<&Btf, &str>) -> (ProbeStatus, Vec<Progra
     let status =
         ProbeStatus { name, enables, programs: vec![CALLS.program], state: ProbeState::of(result) };
     (status, chains)
+}
+
+/// What goes through all tasks: once now, and each time that somebody looks.
+fn iterators(
+    ebpf: &mut Ebpf,
+    with_memory: bool,
+    with_waits: bool,
+    types: Result<&Btf, &str>,
+) -> Vec<ProbeStatus> {
+    let mut statuses = Vec::new();
+    let mut tell = |name, program, enables, done: Result<(), String>| {
+        let state = ProbeState::of(done.map(|()| String::new()));
+        statuses.push(ProbeStatus { name, enables, programs: vec![program], state });
+    };
+    let types = types.map_err(str::to_owned);
+    if with_memory {
+        let visited = types.clone().and_then(|types| spaces::visit(ebpf, types));
+        let enables = "memory calls of processes older than the recorder, from the first on";
+        tell("spaces", spaces::PROGRAM, enables, visited);
+    }
+    if with_waits {
+        let loaded = types.and_then(|types| iterators::load(ebpf, blocked::PROGRAM, types));
+        let enables = "what threads have waited for since before the recorder began";
+        tell(BLOCKED, blocked::PROGRAM, enables, loaded);
+    }
+    statuses
 }
 
 /// Attaches what tells that a process goes on as another, or ends: where nothing else is wanted.

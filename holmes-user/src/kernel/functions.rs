@@ -126,21 +126,3 @@ pub(super) fn try_one(ebpf: &mut Ebpf, types: &Btf) -> Result<(), String> {
     }
     load(SMALLEST, loading::find(ebpf, SMALLEST)?, types).map_err(|error| chain(&error))
 }
-
-/// The whole of the running kernel's types, some megabytes: to be handed to [`let_go`].
-///
-/// # Errors
-/// It does not tell them: why, in one line.
-pub(super) fn types() -> Result<Btf, String> {
-    Btf::from_sys_fs().map_err(|error| chain(&error))
-}
-
-/// Drops them, and has the allocator give them back: it would keep the megabytes for ever.
-pub(super) fn let_go<T>(types: T) {
-    drop(types);
-    // SAFETY: no pointer, and any thread may call it at any time.
-    #[cfg(target_env = "gnu")]
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}

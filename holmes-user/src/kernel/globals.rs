@@ -39,7 +39,7 @@ pub(super) struct Globals {
 #[repr(transparent)]
 struct OffsetsPod(Offsets);
 
-// SAFETY: twenty `u32` without padding (asserted beside its definition); every byte is initialised.
+// SAFETY: `u32`s without padding (asserted beside its definition); every byte is initialised.
 unsafe impl Pod for OffsetsPod {}
 
 impl Globals {

@@ -4,6 +4,7 @@
 
 mod allocator;
 mod attach;
+mod blocked;
 mod btf;
 pub mod capabilities;
 pub mod cgroupfs;
@@ -16,11 +17,13 @@ mod functions;
 pub mod fuzzing;
 mod gauges;
 mod globals;
+mod iterators;
 mod loading;
 mod object;
 mod probes;
 pub mod release;
 mod spaces;
+mod types;
 mod unwind_maps;
 
 pub use allocator::{ALLOCATOR_NAMES, AllocatorFunction};

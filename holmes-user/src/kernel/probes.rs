@@ -15,7 +15,7 @@ use super::chains;
 use super::error::KernelError;
 use super::functions;
 use super::globals::Globals;
-use super::{OptionalProbe, ProbePlan, TargetFilter, loading, object};
+use super::{OptionalProbe, ProbePlan, TargetFilter, loading, object, types};
 
 /// The maps that are only used where allocations are recorded.
 const ALLOCATION_MAPS: [&str; 2] = ["ALLOCATING", "LIVE"];
@@ -109,16 +109,16 @@ impl Probes {
     /// The kernel refuses the maps, or lacks what the target needs.
     pub fn load(plan: &ProbePlan) -> Result<Self, KernelError> {
         let mut globals = Globals::of(plan)?;
-        let types = match plan.allocation_interval {
+        let kernel_types = match plan.allocation_interval {
             Some(_) => Err("nothing needs them".to_owned()),
-            None => functions::types(),
+            None => types::read(),
         };
-        let (mut ebpf, refused) = load(plan, &globals, types.as_ref().ok())?;
+        let (mut ebpf, refused) = load(plan, &globals, kernel_types.as_ref().ok())?;
         if let Some(name) = refused.first().filter(|_| globals.allow_plain_loads()) {
             debug!("the kernel refuses {name}: once more without plain loads");
             globals.forbid_plain_loads();
             drop(ebpf);
-            (ebpf, _) = load(plan, &globals, types.as_ref().ok())?;
+            (ebpf, _) = load(plan, &globals, kernel_types.as_ref().ok())?;
         }
 
         point_at(&mut ebpf, &plan.target)?;
@@ -132,7 +132,7 @@ impl Probes {
         Ok(Self {
             ebpf,
             chains,
-            types,
+            types: kernel_types,
             logger,
             frequency,
             without: plan.without.clone(),
@@ -148,15 +148,15 @@ impl Probes {
     /// # Errors
     /// Only where nothing works: a probe that does not attach is off, see [`Self::statuses`].
     pub fn attach(&mut self) -> Result<(), KernelError> {
-        let types = mem::replace(&mut self.types, Err("they were let go of".to_owned()));
+        let kept = mem::replace(&mut self.types, Err("they were let go of".to_owned()));
         let attached = match self.frequency {
             Some(frequency) => {
-                let types = types.as_ref().map_err(String::as_str);
+                let types = kept.as_ref().map_err(String::as_str);
                 attach::all(&mut self.ebpf, frequency, &self.without, self.no_waits, types)
             }
             None => attach::lifecycle(&mut self.ebpf),
         };
-        functions::let_go(types);
+        types::let_go(kept);
         let attach::Attached { statuses, sampling, chains } = attached;
         self.chains.extend(chains);
         if statuses.iter().all(|status| !status.is_on()) {

@@ -41,6 +41,8 @@ pub trait UnwindMaps {
     fn write_exe(&mut self, number: u32, exe: Exe);
     /// An executable's entry, with when the probes used it last.
     fn read_exe(&self, number: u32) -> Exe;
+    /// The rows of a page, by the page's index; none where they cannot be read.
+    fn read_page_rows(&self, page: u32) -> Vec<Row>;
     /// Adds the block of `2^(64 - prefix_bits)` addresses from `address` on to what is known of a
     /// process.
     ///

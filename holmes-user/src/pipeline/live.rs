@@ -13,6 +13,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tracing::{info, warn};
 
+use super::blocked::BlockedStats;
 use crate::capture::Counters;
 use crate::collect::{CgroupId, Drained, Drainer, Nanos, What, clock};
 use crate::kernel::capabilities::{self, Held};
@@ -45,7 +46,8 @@ pub(super) struct Live {
     pub(super) attributor: Attributor,
     pub(super) watched: Watched,
     drainer: Drainer,
-    unwinder: Unwinder,
+    pub(super) unwinder: Unwinder,
+    pub(super) blocked: BlockedStats,
     /// Readable when the probes want to be heard at once.
     bell: AsyncFd<OwnedFd>,
     /// Observations that reached user space, by stream.
@@ -86,6 +88,7 @@ impl Live {
             attributor,
             watched,
             unwinder,
+            blocked: BlockedStats::default(),
             bell,
             drainer,
             delivered: BTreeMap::new(),
@@ -185,6 +188,7 @@ impl Live {
             .collect();
         // Nobody can say of which stream a malformed record was: the worst is assumed.
         totals.insert("samples_malformed".to_owned(), self.malformed);
+        self.blocked.add_to(&mut totals);
         Counters { time: now, totals }
     }
 

@@ -71,6 +71,8 @@ async fn record(settings: &RecordSettings) -> anyhow::Result<()> {
         live.announce();
         bail!("waits cannot be recorded here: `holmes-ebpf check` tells what to change");
     }
+    // What goes on already counts from here on.
+    let watched_from = clock::monotonic();
     info!("recording {} for {}", live.watched, humantime::format_duration(settings.duration));
     let start = Start {
         time: from,
@@ -93,9 +95,16 @@ async fn record(settings: &RecordSettings) -> anyhow::Result<()> {
     };
     let mut flight = FlightRecorder::new(start);
     let mut copies = Copies::open(settings.stack_copies.as_deref())?;
+    if shows_waits {
+        // Some of what goes on already ends before the end.
+        look_at_blocked(&mut live, &mut flight, &mut copies);
+    }
     watch(&mut live, &mut flight, &mut copies, settings, clock::monotonic(), &mut signals).await;
     // While names are looked up another Ctrl-C ends the process at once.
     signals.leave();
+    if shows_waits {
+        look_at_blocked(&mut live, &mut flight, &mut copies);
+    }
     live.probes.detach();
     live.drain_all(|attributed| {
         copies.write(&attributed.observation);
@@ -119,9 +128,9 @@ async fn record(settings: &RecordSettings) -> anyhow::Result<()> {
             (draw(settings, &timeline, &symbols, &about), timeline.places, names)
         }
         None => {
-            let kind = match settings.event {
-                RecordEvent::Cpu | RecordEvent::Timeline => ProfileKind::Cpu,
-                RecordEvent::Blocked => ProfileKind::Blocked,
+            let (kind, from) = match settings.event {
+                RecordEvent::Cpu | RecordEvent::Timeline => (ProfileKind::Cpu, from),
+                RecordEvent::Blocked => (ProfileKind::Blocked, watched_from),
             };
             let cut = flight.window().cut(kind, &|_| true, from, to);
             let (symbols, names) = name(settings, &cut);
@@ -205,6 +214,20 @@ pub(super) fn tell_of(settings: &RecordSettings, cut: &Cut, names: &NameStats) {
         names.places() - names.none(),
         names.places()
     );
+}
+
+/// Takes in the waits under way that nobody saw begin.
+fn look_at_blocked(live: &mut Live, flight: &mut FlightRecorder, copies: &mut Copies) {
+    let found = live.blocked(flight.window(), &|_, _| true);
+    let found = live.still_blocked(found, |attributed| {
+        copies.write(&attributed.observation);
+        // What becomes of it is counted in the window.
+        let _ = flight.observe(attributed);
+    });
+    for attributed in found {
+        // As above.
+        let _ = flight.observe(attributed);
+    }
 }
 
 /// Collects until the time is over, or somebody interrupts: then what there is counts.

@@ -338,6 +338,7 @@ impl Recorder {
     async fn end(mut self, mut signals: OsSignals) {
         info!("ending; once more to leave at once");
         self.status.set_readiness(Readiness::NotReady { reason: "it is ending".to_owned() });
+        self.look_at_all_blocked();
         self.live.probes.detach();
         self.observe(|live, sink| live.drain_all(sink));
         let now = clock::monotonic();

@@ -18,6 +18,7 @@ mod maps;
 mod objects;
 mod pagemap;
 mod perf_map;
+mod stack_memory;
 mod table;
 mod unplaced;
 
@@ -28,4 +29,5 @@ pub use cgroups::CgroupIndex;
 pub use image::{Image, Mapping, Object, ObjectKind};
 pub use lock_holder::{LockHolder, lock_holders};
 pub use perf_map::perf_map;
+pub use stack_memory::StackMemory;
 pub use table::{ProcessStats, ProcessTable, start_time};

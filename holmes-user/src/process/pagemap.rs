@@ -194,6 +194,16 @@ pub(super) fn present(pagemap: &File, address: u64) -> Option<u64> {
     Some(u64::from_ne_bytes(entry)).filter(|entry| entry & PRESENT != 0)
 }
 
+/// How many pages, of so many from an address on, are in memory before the first that is not.
+pub(super) fn present_from<const PAGES: usize>(pagemap: &File, address: u64) -> usize {
+    let mut entries = [[0; ENTRY_BYTES as usize]; PAGES];
+    let at = (address >> PAGE_SHIFT) * ENTRY_BYTES;
+    // The last pages of an address space have fewer behind them.
+    let read = pagemap.read_at(entries.as_flattened_mut(), at).unwrap_or(0);
+    let entries = entries.iter().take(read / ENTRY_BYTES as usize);
+    entries.take_while(|entry| u64::from_ne_bytes(**entry) & PRESENT != 0).count()
+}
+
 /// The frame of the page that the kernel shows to whoever reads memory that nobody has written to; `None`
 /// if this process must not know it, or cannot find out.
 fn page_of_zeroes() -> Option<u64> {

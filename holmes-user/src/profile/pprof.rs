@@ -135,10 +135,12 @@ impl Encoder<'_> {
         let pid = self.strings.id("pid");
         let mut labels = vec![Label { key: pid, num: owner.tgid.into(), ..Default::default() }];
         let container = owner.cgroup.container.as_ref().map_or("", |container| &container.id);
-        let (memory, wait, lock, holder) = match sample.detail {
-            Detail::None => ("", "", 0, 0),
-            Detail::Memory(memory) => (memory.label().unwrap_or_default(), "", 0, 0),
-            Detail::Wait { cause, lock, holder } => ("", cause.label(), lock, holder),
+        let (memory, wait, lock, holder, blocked_for) = match sample.detail {
+            Detail::None => ("", "", 0, 0, 0),
+            Detail::Memory(memory) => (memory.label().unwrap_or_default(), "", 0, 0, 0),
+            Detail::Wait { cause, lock, holder, blocked_for } => {
+                ("", cause.label(), lock, holder, blocked_for)
+            }
         };
         let texts = [
             ("comm", owner.comm.text()),
@@ -155,6 +157,10 @@ impl Encoder<'_> {
                 let (key, str) = (self.strings.id(key), self.strings.id(&text));
                 labels.push(Label { key, str, ..Default::default() });
             }
+        }
+        if blocked_for != 0 {
+            let (key, num_unit) = (self.strings.id("blocked_for"), self.strings.id("nanoseconds"));
+            labels.push(Label { key, num: signed(blocked_for), num_unit, ..Default::default() });
         }
         for (key, text) in &sample.labels {
             let (key, str) = (self.strings.id(key), self.strings.id(text));

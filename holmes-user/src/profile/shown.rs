@@ -51,7 +51,7 @@ mod tests {
         };
         let all = places(&sample);
         assert!(matches!(all[..3], [Place::Kernel(_), Place::Kernel(_), Place::Object { .. }]));
-        sample.detail = Detail::Wait { cause: WaitCause::Futex, lock: 0, holder: 0 };
+        sample.detail = Detail::over(WaitCause::Futex);
         assert_eq!(places(&sample), all[2..]);
     }
 }

@@ -187,6 +187,11 @@ impl Gathered<'_> {
             .collect()
     }
 
+    /// What user space has counted beside the probes' counters.
+    fn counted(&self, name: &str) -> u64 {
+        self.totals.counters.get(name).copied().unwrap_or(0)
+    }
+
     fn drops(&self) -> Counts {
         let mut drops = self.counters(&[
             Counter::CgroupTotalsFull,
@@ -204,6 +209,9 @@ impl Gathered<'_> {
                 ("timeline_evicted", self.totals.window.timeline.evicted),
                 ("wait_not_followed", self.totals.window.waits.untracked),
                 ("wait_end_not_seen", self.totals.window.waits.unended),
+                ("waits_not_looked_at", self.counted("waits_not_looked_at")),
+                ("waits_over_meanwhile", self.counted("waits_over_meanwhile")),
+                ("wait_looks_failed", self.counted("wait_looks_failed")),
                 ("memory_page_not_followed", self.totals.window.residents.untracked),
                 ("memory_pages_thinned", self.totals.window.residents.thinned),
                 ("memory_fork_not_followed", self.totals.window.residents.unfollowed_forks),

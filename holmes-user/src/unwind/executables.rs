@@ -47,6 +47,17 @@ pub(super) enum Placed {
     Dropped,
 }
 
+/// What there is to walk by in an executable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Table {
+    /// A table: where its pages are, as in [`Exe`].
+    Present { first_page: u32, pages: u32, base_page: u32 },
+    /// There will be one.
+    Wanted,
+    /// There is none.
+    None,
+}
+
 pub(super) struct Executables {
     room: UnwindRoom,
     slots: FxHashMap<u32, Slot>,
@@ -115,6 +126,19 @@ impl Executables {
     /// Whether the workers have something to do.
     pub(super) fn any_queued(&self) -> bool {
         self.slots.values().any(|slot| slot.state == State::Queued)
+    }
+
+    /// What there is to walk by.
+    pub(super) fn table(&self, number: u32) -> Table {
+        let Some(slot) = self.slots.get(&number) else { return Table::None };
+        let (pages, base_page) = (slot.pages, slot.base_page);
+        match slot.state {
+            State::Present => {
+                Table::Present { first_page: pages.first, pages: pages.len, base_page }
+            }
+            State::Absent | State::Queued => Table::Wanted,
+            State::None => Table::None,
+        }
     }
 
     pub(super) fn layout(&self, number: u32) -> Option<&Layout> {

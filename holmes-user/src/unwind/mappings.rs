@@ -91,12 +91,23 @@ impl Mappings {
             && known.refused_at.is_none_or(|refused| now.since(refused) < RETRY)
     }
 
+    /// Whether the mappings of a process are there.
+    pub(super) fn knows(&self, tgid: u32) -> bool {
+        self.processes.get(&tgid).is_some_and(|known| known.refused_at.is_none())
+    }
+
     /// The executable that is mapped at an address.
     pub(super) fn exe_at(&self, tgid: u32, address: u64) -> Option<u32> {
+        let exe = self.mapping_at(tgid, address)?.exe;
+        (exe != NO_EXE).then_some(exe)
+    }
+
+    /// The mapping that an address lies in.
+    pub(super) fn mapping_at(&self, tgid: u32, address: u64) -> Option<Mapping> {
         let installed = &self.processes.get(&tgid)?.installed;
         let after = installed.partition_point(|other| other.mapping.start <= address);
         let mapping = installed.get(after.checked_sub(1)?)?.mapping;
-        (address < mapping.end && mapping.exe != NO_EXE).then_some(mapping.exe)
+        (address < mapping.end).then_some(mapping)
     }
 
     /// Makes what the probes know of a process what its image says. Returns the executables that

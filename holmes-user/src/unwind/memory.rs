@@ -127,6 +127,12 @@ impl UnwindMaps for MemoryMaps {
         self.inner().exes[number as usize]
     }
 
+    fn read_page_rows(&self, page: u32) -> Vec<Row> {
+        let inner = self.inner();
+        let Page { first_row, rows } = inner.pages[page as usize];
+        inner.rows[first_row as usize..][..rows as usize].to_vec()
+    }
+
     fn insert_mapping(
         &mut self,
         tgid: u32,

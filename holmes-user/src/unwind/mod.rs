@@ -2,7 +2,8 @@
 //! in the room there is.
 //!
 //! An executable's table is made once, by a worker, of its `.eh_frame`, of Go's function table or of
-//! its code, and shared by all processes that map it. What a process has mapped leads to it.
+//! its code, and shared by all processes that map it. What a process has mapped leads to it. By the same tables
+//! the stacks of threads that sleep are walked here (`walk`).
 //!
 //! Must not: read another process, or a clock but to measure its own work. What a table is made of
 //! is hostile.
@@ -20,7 +21,9 @@ mod slot;
 mod space;
 mod stats;
 mod unwinder;
+mod walk;
 mod workers;
 
 pub use stats::UnwindStats;
 pub use unwinder::{UnwindError, Unwinder};
+pub use walk::{Walked, Walker};

@@ -177,6 +177,11 @@ impl Unwinder {
         }
     }
 
+    /// What a walk looks up.
+    pub(super) fn tables(&self) -> (&Mappings, &Executables, &dyn UnwindMaps) {
+        (&self.mappings, &self.executables, &*self.maps)
+    }
+
     fn queue(&mut self, exe: u32, may: impl Fn(&Object) -> bool, now: Nanos) {
         if let Some(job) = self.executables.want(exe, now, may)
             && !self.workers.submit(job)

@@ -112,7 +112,17 @@ pub enum Detail {
         lock: u64,
         /// The thread that holds it; 0 if nobody knows.
         holder: u32,
+        /// For how long, in nanoseconds, if that is longer than the profile: at least so long, by its first
+        /// digit, so that threads that began together are together. 0 if it is not.
+        blocked_for: u64,
     },
+}
+
+impl Detail {
+    /// Of a wait that is over: nobody asks any more who held what.
+    pub const fn over(cause: WaitCause) -> Self {
+        Self::Wait { cause, lock: 0, holder: 0, blocked_for: 0 }
+    }
 }
 
 /// What is known of a sample beside whose it is: names, and text that a target may have chosen.

@@ -103,16 +103,18 @@ impl Window {
         }
         if kind == ProfileKind::Blocked {
             for waiting in self.waits.under_way() {
-                let (site, time) = (waiting.site(), waiting.time_in(start_of(first), onset));
+                let (site, time) = (waiting.site(), waiting.time_in(from, onset));
                 if time == 0 || !wanted(site.owner.value()) {
                     continue;
                 }
                 // Its beginning is counted among those that are over.
                 let began = waiting.since().second();
-                let is_counted = (first.max(self.first_second())..behind).contains(&began);
+                let is_counted = waiting.began_in_sight()
+                    && (first.max(self.first_second())..behind).contains(&began);
                 let waits = if is_counted { waiting.waits() } else { 0 };
                 let time = i64::try_from(time).unwrap_or(i64::MAX);
-                add(&site.owner, &site.stack, waiting.detail(), pair([waits, time]));
+                let detail = waiting.detail(from, end);
+                add(&site.owner, &site.stack, detail, pair([waits, time]));
                 add(&site.owner, &site.stack, waiting.plain_detail(), pair([-waits, 0]));
             }
         }

@@ -118,6 +118,9 @@ impl Window {
                     let waiting = Waiting::new(time, which, (cause, lock), site);
                     this.wait_began(tid, waiting);
                 }
+                What::Blocked { since, number, cause, lock } => {
+                    this.wait_found(tid, Waiting::found(since, number, (cause, lock), site));
+                }
                 What::Fault { address, bytes, memory } => {
                     let page = (time, bytes, memory);
                     this.hold_for(&site, |this, unused| {
@@ -137,7 +140,10 @@ impl Window {
     /// Tells the ledgers what ended, began or was given back.
     fn follow(&mut self, observation: &Observation) {
         let Observation { tgid, tid, time, cpu, .. } = *observation;
-        if !matches!(observation.what, What::Wait { .. } | What::WaitEnd { .. }) {
+        if !matches!(
+            observation.what,
+            What::Wait { .. } | What::Blocked { .. } | What::WaitEnd { .. }
+        ) {
             self.wait_contradicted(tid, time);
         }
         let mut unused = Unused::new();

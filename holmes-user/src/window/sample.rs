@@ -45,6 +45,8 @@ pub(super) fn sample(what: What, sample_period_ns: u64) -> Option<(ProfileKind, 
         What::NewThread { .. } => Some((ProfileKind::Threads, [1, 0])),
         // How long it takes is not known yet: the ledger of waits adds it.
         What::Wait { waits, .. } => Some((ProfileKind::Blocked, [saturate(waits), 0])),
+        // Nobody saw it begin, or it was counted when it did.
+        What::Blocked { .. } => Some((ProfileKind::Blocked, [0, 0])),
         What::WaitEnd { .. }
         | What::Released { .. }
         | What::Moved { .. }
@@ -63,7 +65,7 @@ pub(super) fn detail(what: What) -> Detail {
     match what {
         What::Fault { memory, .. } => Detail::Memory(memory),
         // For which lock is told as long as it is waited for: there are as many as threads.
-        What::Wait { cause, .. } => Detail::Wait { cause, lock: 0, holder: 0 },
+        What::Wait { cause, .. } | What::Blocked { cause, .. } => Detail::over(cause),
         _ => Detail::None,
     }
 }

@@ -38,6 +38,8 @@ pub struct WaitStats {
 #[derive(Clone, Debug)]
 pub(super) struct Waiting {
     since: Nanos,
+    /// Whether it was seen to begin, and was counted then.
+    began_in_sight: bool,
     /// How many waits it stands for.
     waits: u64,
     /// Which one of the thread's it is.
@@ -61,7 +63,23 @@ impl Waiting {
         site: Site,
     ) -> Self {
         let tgid = site.owner.value().tgid;
-        Self { since, waits, number, follows_others, cause, lock, holder: 0, tgid, site }
+        Self {
+            since,
+            began_in_sight: true,
+            waits,
+            number,
+            follows_others,
+            cause,
+            lock,
+            holder: 0,
+            tgid,
+            site,
+        }
+    }
+
+    /// One that was found to be under way. What the thread did before it nobody knows.
+    pub(super) fn found(since: Nanos, number: u8, what: (WaitCause, u64), site: Site) -> Self {
+        Self { began_in_sight: false, ..Self::new(since, (1, number, true), what, site) }
     }
 
     pub(super) fn site(&self) -> &Site {
@@ -71,6 +89,11 @@ impl Waiting {
     /// When it began.
     pub(super) fn since(&self) -> Nanos {
         self.since
+    }
+
+    /// Whether it was seen to begin.
+    pub(super) fn began_in_sight(&self) -> bool {
+        self.began_in_sight
     }
 
     /// How many waits it stands for.
@@ -98,20 +121,33 @@ impl Waiting {
         self.lock
     }
 
-    /// As it is told while it goes on.
-    pub(super) fn detail(&self) -> Detail {
-        Detail::Wait { cause: self.cause, lock: self.lock, holder: self.holder }
+    /// The thread that holds it; 0 if nobody knows.
+    pub(super) fn holder(&self) -> u32 {
+        self.holder
+    }
+
+    /// As it is told while it goes on, in a profile from `from` to `end`.
+    pub(super) fn detail(&self, from: Nanos, end: Nanos) -> Detail {
+        let blocked_for =
+            if self.since < from { first_digit(end.0.saturating_sub(self.since.0)) } else { 0 };
+        Detail::Wait { cause: self.cause, lock: self.lock, holder: self.holder, blocked_for }
     }
 
     /// As it is told when it is over, and where its beginning is counted.
     pub(super) fn plain_detail(&self) -> Detail {
-        Detail::Wait { cause: self.cause, lock: 0, holder: 0 }
+        Detail::over(self.cause)
     }
 
     /// Its time in `from..to`, in nanoseconds: of this thread alone, which cannot wait for longer.
     pub(super) fn time_in(&self, from: Nanos, to: Nanos) -> u64 {
         to.0.saturating_sub(self.since.0.max(from.0))
     }
+}
+
+/// The number without all its digits but the first.
+fn first_digit(number: u64) -> u64 {
+    let unit = 10_u64.pow(number.checked_ilog10().unwrap_or(0));
+    number / unit * unit
 }
 
 /// Owner of the waits under way, by thread id.
@@ -199,6 +235,18 @@ impl Window {
         }
     }
 
+    /// Whether this wait of a thread is known.
+    pub fn knows_wait(&self, tid: u32, number: u8) -> bool {
+        self.waits.waiting.get(&tid).is_some_and(|waiting| waiting.number == number)
+    }
+
+    /// A thread was found waiting.
+    pub(super) fn wait_found(&mut self, tid: u32, waiting: Waiting) {
+        if !self.knows_wait(tid, waiting.number) {
+            self.wait_began(tid, waiting);
+        }
+    }
+
     /// A thread begins to wait.
     pub(super) fn wait_began(&mut self, tid: u32, waiting: Waiting) {
         let site = waiting.site.clone();
@@ -255,137 +303,4 @@ impl Window {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::collect::What;
-    use crate::settings::WindowSettings;
-    use crate::window::Cut;
-    use crate::window::testing::{PERIOD_NS, Process};
-
-    const LOCK: u64 = 0x7000;
-
-    const END: What = What::WaitEnd { number: 1 };
-
-    fn window() -> Window {
-        Window::new(&WindowSettings::default(), PERIOD_NS)
-    }
-
-    fn all(_: &Owner) -> bool {
-        true
-    }
-
-    fn wait(waits: u64) -> What {
-        What::Wait { waits, number: 1, cause: WaitCause::Futex, lock: LOCK }
-    }
-
-    fn cut(window: &Window, from: u64, to: u64) -> Cut {
-        window.cut(ProfileKind::Blocked, &all, Nanos::from_secs(from), Nanos::from_secs(to))
-    }
-
-    /// Milliseconds waited in whole seconds.
-    fn waited(window: &Window, from: u64, to: u64) -> i64 {
-        cut(window, from, to).totals()[1] / 1_000_000
-    }
-
-    #[test]
-    fn each_second_has_its_own_part_of_a_wait() {
-        let (mut window, app) = (window(), Process::new(1, "/app"));
-        window.observe(app.does(7, 1_400, &[0x2000], wait(1)));
-        window.observe(app.does(7, 3_100, &[], END));
-        assert_eq!(
-            [1, 2, 3, 4].map(|second| waited(&window, second, second + 1)),
-            [600, 1000, 100, 0]
-        );
-        let whole = cut(&window, 0, 10);
-        assert_eq!(whole.totals()[..2], [1, 1_700_000_000]);
-        assert_eq!(
-            whole.samples[0].detail,
-            Detail::Wait { cause: WaitCause::Futex, lock: 0, holder: 0 },
-            "{whole:?}"
-        );
-        assert_eq!(window.stats().waits, WaitStats::default());
-    }
-
-    #[test]
-    fn what_goes_on_counts_up_to_the_end_of_the_cut() {
-        let (mut window, app) = (window(), Process::new(1, "/app"));
-        window.observe(app.does(7, 1_500, &[0x2000], wait(1)));
-        window.observe(app.runs(9_000, &[0x2000]));
-        assert_eq!(waited(&window, 0, 1), 0);
-        assert_eq!(waited(&window, 0, 4), 2_500);
-        assert_eq!(waited(&window, 3, 4), 1_000);
-        assert_eq!(window.stats().waits.waiting, 1);
-        // It has ended since: the same seconds have the same time.
-        window.observe(app.does(7, 9_500, &[], END));
-        assert_eq!((waited(&window, 0, 4), waited(&window, 0, 10)), (2_500, 8_000));
-    }
-
-    #[test]
-    fn who_holds_a_lock_is_known_as_long_as_it_is_waited_for() {
-        let (mut window, app) = (window(), Process::new(1, "/app"));
-        window.observe(app.does(7, 1_000, &[0x2000], wait(1)));
-        window.observe(app.does(
-            8,
-            1_000,
-            &[0x2000],
-            What::Wait { waits: 1, number: 1, cause: WaitCause::Io, lock: 0 },
-        ));
-        assert_eq!(window.locks_awaited(&all), [(1, LOCK)].into());
-        assert!(window.locks_awaited(&|owner| owner.tgid == 2).is_empty());
-        let held = |tgid, tid| LockHolder { tgid, lock: LOCK, tid };
-        window.locks_held(&[held(1, 4)]);
-        window.locks_held(&[held(2, 5), held(1, 6)]);
-        let holders: Vec<u32> = cut(&window, 0, 3)
-            .samples
-            .iter()
-            .filter_map(|it| match it.detail {
-                Detail::Wait { holder, .. } => Some(holder),
-                _ => None,
-            })
-            .collect();
-        assert!(holders.contains(&6) && !holders.contains(&5), "{holders:?}");
-    }
-
-    #[test]
-    fn a_wait_that_stands_for_others_counts_as_often() {
-        let (mut window, app) = (window(), Process::new(1, "/app"));
-        window.observe(app.does(7, 1_000, &[0x2000], wait(64)));
-        window.observe(app.does(7, 1_010, &[], END));
-        assert_eq!(cut(&window, 1, 2).totals()[..2], [64, 640_000_000]);
-    }
-
-    #[test]
-    fn an_end_that_is_lost_costs_the_time_and_is_counted() {
-        let (mut window, app) = (window(), Process::new(1, "/app"));
-        window.observe(app.does(7, 1_000, &[0x2000], wait(1)));
-        // The end is missing: the thread cannot wait twice.
-        window.observe(app.does(7, 2_000, &[0x2000], wait(1)));
-        window.observe(app.does(7, 2_100, &[], What::Exit));
-        // Of a thread that nobody knows.
-        window.observe(app.does(8, 2_200, &[], END));
-        assert_eq!(cut(&window, 0, 9).totals()[..2], [2, 0]);
-        assert_eq!(window.stats().waits, WaitStats { unended: 2, ..WaitStats::default() });
-        assert_eq!(window.waits.sites.kept_bytes(), 0);
-    }
-
-    #[test]
-    fn an_end_at_the_end_of_time_is_as_good_as_any() {
-        let (mut window, app) = (window(), Process::new(1, "/app"));
-        window.observe(app.does(7, 1_000, &[0x2000], wait(1)));
-        window.observe(app.does(7, u64::MAX / 1_000_000, &[], END));
-        let seconds = WindowSettings::default().span.as_secs();
-        assert!(window.buckets.len() as u64 <= seconds, "{} buckets", window.buckets.len());
-    }
-
-    #[test]
-    fn the_ledger_is_bounded() {
-        let (mut window, app) = (window(), Process::new(1, "/app"));
-        let more = 100;
-        for tid in 0..MAX_WAITING as u32 + more {
-            window.observe(app.does(tid, 1_000, &[0x2000], wait(1)));
-        }
-        let stats = window.stats().waits;
-        assert_eq!(stats.waiting as u64 + stats.untracked, MAX_WAITING as u64 + u64::from(more));
-        assert!(stats.waiting <= MAX_WAITING && window.bytes() <= window.stats().max_bytes);
-    }
-}
+mod tests;

@@ -1,5 +1,6 @@
 //! Where threads wait, for what and how long: as the program itself measures it.
 
+mod earlier;
 mod shapes;
 
 use std::path::Path;

@@ -20,9 +20,11 @@ pub(super) use self::types::{Kind, Types};
 pub(super) const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
 /// The types that questions are asked about.
-const WANTED: [&str; 12] = [
+const WANTED: [&str; 14] = [
     "task_struct",
     "thread_info",
+    "sched_info",
+    "sched_entity",
     "signal_struct",
     "mm_struct",
     RSS_COUNTS,
@@ -66,9 +68,13 @@ impl KernelTypes {
             task_tgid: self.offset("task_struct", &["tgid"]),
             task_mm: self.offset("task_struct", &["mm"]),
             task_stack: self.offset("task_struct", &["stack"]),
-            task_status: self.task_status(),
+            task_status: self.nested("thread_info", "thread_info", "status"),
             task_state: self.offset("task_struct", &["__state", "state"]),
             task_flags: self.offset("task_struct", &["flags"]),
+            task_comm: self.offset("task_struct", &["comm"]),
+            task_last_arrival: self.nested("sched_info", "sched_info", "last_arrival"),
+            task_run_time: self.nested("se", "sched_entity", "sum_exec_runtime"),
+            task_run_before: self.nested("se", "sched_entity", "prev_sum_exec_runtime"),
             task_cgroups: self.offset("task_struct", &["cgroups"]),
             task_signal: self.offset("task_struct", &["signal"]),
             signal_live: self.offset("signal_struct", &["live"]),
@@ -85,14 +91,14 @@ impl KernelTypes {
         }
     }
 
-    /// Where a task's 32-bit system calls are marked, on processors that mark them.
-    fn task_status(&self) -> u32 {
-        let info = self.offset("task_struct", &["thread_info"]);
-        let status = self.offset("thread_info", &["status"]);
-        if info == NO_OFFSET || status == NO_OFFSET {
+    /// A member of a struct that is itself a member of each task.
+    fn nested(&self, member: &str, structure: &str, name: &str) -> u32 {
+        let outer = self.offset("task_struct", &[member]);
+        let inner = self.offset(structure, &[name]);
+        if outer == NO_OFFSET || inner == NO_OFFSET {
             NO_OFFSET
         } else {
-            info.saturating_add(status)
+            outer.saturating_add(inner)
         }
     }
 

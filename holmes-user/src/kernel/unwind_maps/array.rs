@@ -64,6 +64,25 @@ impl<T: Copy> ArrayMemory<T> {
         Some(unsafe { ptr::read_volatile(window.at(start).cast()) })
     }
 
+    /// Reads elements from `first` on; none if one of them is behind the end.
+    pub(super) fn read_many(&self, first: u32, count: u32) -> Vec<T> {
+        let (first, count) = (first as usize, count as usize);
+        if count == 0 || first + count > self.len as usize {
+            return Vec::new();
+        }
+        let (start, bytes) = (first * size_of::<T>(), count * size_of::<T>());
+        let Ok(window) = Window::open(self.fd(), start, start + bytes, self.bytes()) else {
+            return Vec::new();
+        };
+        let mut elements = Vec::with_capacity(count);
+        // SAFETY: the window covers these bytes, `T` is plain data, and there is room for that many.
+        unsafe {
+            ptr::copy_nonoverlapping(window.at(start).cast(), elements.as_mut_ptr(), count);
+            elements.set_len(count);
+        }
+        elements
+    }
+
     fn fd(&self) -> BorrowedFd<'_> {
         self.map.fd().as_fd()
     }

@@ -106,6 +106,11 @@ impl UnwindMaps for LoadedUnwindMaps {
         self.exes.read(number).unwrap_or_default()
     }
 
+    fn read_page_rows(&self, page: u32) -> Vec<Row> {
+        let Page { first_row, rows } = self.pages.read(page).unwrap_or_default();
+        self.rows.read_many(first_row, rows)
+    }
+
     fn insert_mapping(
         &mut self,
         tgid: u32,

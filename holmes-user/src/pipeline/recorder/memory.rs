@@ -51,16 +51,41 @@ impl Recorder {
     }
 
     fn look(&mut self, wanted: LookWanted) {
-        let LookWanted { target, residency, locks, victims } = wanted;
+        let LookWanted { target, residency, waits, victims } = wanted;
+        if waits {
+            self.look_at_blocked(&target);
+        }
         let time = clock::monotonic();
         let looked = residency.then(|| self.look_at_pages(&target, MAX_LOOKED_AT_ONCE, 0));
         let Looked { gone, resident } = looked.unwrap_or_default();
         let report = residency.then(|| self.reader.memory_report(&target));
         let kills = victims.iter().filter_map(|pid| self.kernel_log.kill_of(*pid)).collect();
         let watched = |owner: &Owner| target.holds(owner.tgid, &owner.cgroup);
-        let holders = if locks { lock_holders(self.flight.window(), &watched) } else { Vec::new() };
+        let holders = if waits { lock_holders(self.flight.window(), &watched) } else { Vec::new() };
         let look = MemoryLook { time, target, gone, resident, report, holders, kills };
         self.feed(Input::Memory(look));
+    }
+
+    /// The same as [`Self::look_at_blocked`] for all incidents under way: when the probes are detached nobody can
+    /// look any more.
+    pub(super) fn look_at_all_blocked(&mut self) {
+        let due = self.flight.looks_due(Nanos(u64::MAX));
+        for LookWanted { target, .. } in due.into_iter().filter(|wanted| wanted.waits) {
+            self.look_at_blocked(&target);
+        }
+    }
+
+    /// Looks at the threads of a target that sleep, and takes those in that the window does not know.
+    fn look_at_blocked(&mut self, target: &Target) {
+        let Self { live, flight, .. } = self;
+        let found = live.blocked(flight.window(), &|tgid, cgroup| target.holds(tgid, cgroup));
+        if found.is_empty() {
+            return;
+        }
+        let mut asleep = Vec::new();
+        self.observe(|live, sink| asleep = live.still_blocked(found, sink));
+        self.observe(|_, sink| asleep.into_iter().for_each(sink));
+        self.feed(Input::Counters(self.live.counters(clock::monotonic())));
     }
 
     /// Looks at pages of one of the targets that are near their limit; another one each time.

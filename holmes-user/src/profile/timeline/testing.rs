@@ -57,7 +57,8 @@ fn lines(made: Made, from: u64, parts: &[(usize, Vec<Part>)]) -> MadeTimeline {
 /// A thread that waits for a lock, runs, and is lost sight of.
 pub(super) fn made_timeline() -> MadeTimeline {
     let mut made = super::super::testing::made();
-    made.cut.samples[0].detail = Detail::Wait { cause: WaitCause::Futex, lock: 0, holder: 0 };
+    made.cut.samples[0].detail =
+        Detail::Wait { cause: WaitCause::Futex, lock: 0, holder: 0, blocked_for: 0 };
     let wait = WaitSpan {
         place: 0,
         cause: WaitCause::Futex,

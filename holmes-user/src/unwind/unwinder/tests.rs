@@ -17,6 +17,7 @@ use crate::collect::{CgroupId, Comm, Observation, Stack, What};
 use crate::process::{Mapping, ObjectKind, ProcessTable};
 
 mod room;
+mod walk;
 
 const KIB: u64 = 1 << 10;
 

@@ -143,13 +143,12 @@ impl Window {
         }
         for (tid, waiting) in self.waits.by_thread() {
             if wanted(waiting.site().owner.value()) {
-                let Detail::Wait { cause, lock, holder } = waiting.detail() else { continue };
                 let wait = Wait {
                     number: waiting.number(),
                     follows_others: waiting.follows_others(),
-                    cause,
-                    lock,
-                    holder,
+                    cause: waiting.cause(),
+                    lock: waiting.lock(),
+                    holder: waiting.holder(),
                     waits: waiting.waits().unsigned_abs(),
                     is_over: false,
                 };
@@ -321,7 +320,7 @@ impl Places {
     fn index(&mut self, site: &Site, is_wait: bool) -> usize {
         let list = &mut self.list;
         *self.numbers.entry((site.clone(), is_wait)).or_insert_with(|| {
-            let wait = Detail::Wait { cause: WaitCause::Other, lock: 0, holder: 0 };
+            let wait = Detail::over(WaitCause::Other);
             list.push(CutSample {
                 owner: site.owner.share(),
                 stack: site.stack.share(),
