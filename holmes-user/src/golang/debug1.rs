@@ -46,7 +46,7 @@ pub fn debug1(snapshot: &Snapshot, names: &mut GoNames<'_>) -> String {
 }
 
 /// The frames from the first one that is not the runtime's; all if there is none.
-fn write_stack(text: &mut String, frames: &[GoFrame]) {
+pub(super) fn write_stack(text: &mut String, frames: &[GoFrame]) {
     let is_runtime = |frame: &&GoFrame| {
         let name = &frame.line.function;
         name.starts_with("runtime.") || name.starts_with("internal/runtime/")
@@ -56,7 +56,7 @@ fn write_stack(text: &mut String, frames: &[GoFrame]) {
     let rows: Vec<[String; 3]> = frames
         .iter()
         .skip(shown)
-        .filter(|frame| frame.line.function != "runtime.goexit" || shown != hidden)
+        .filter(|frame| frame.line.function != "runtime.goexit")
         .map(|frame| {
             let at = frame.address.wrapping_sub(1);
             let (name, line) = (&frame.line.function, &frame.line);
@@ -121,7 +121,7 @@ mod tests {
              #\t0x47f100\tmain.main.func1+0x20\t/a/b.go:7\n"
         );
         let mut text = String::new();
-        write_stack(&mut text, &frames[..1]);
-        assert_eq!(text, "#\t0x400000\truntime.gopark+0x1\t/a/b.go:7\n");
+        write_stack(&mut text, &[frames[0].clone(), frames[3].clone()]);
+        assert_eq!(text, "#\t0x400000\truntime.gopark+0x1\t/a/b.go:7\n", "all are the runtime's");
     }
 }

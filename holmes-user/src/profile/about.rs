@@ -6,10 +6,14 @@ use holmes_common::limits::WAIT_SHARE;
 
 use crate::capture::{Incident, Losses, Reason};
 use crate::rules::FiredRule;
-use crate::window::{Cut, ProfileKind};
+use crate::window::{Cut, HeapNote, ProfileKind};
 
 /// Losses above this share of the samples taken make a profile's shares doubtful, in percent.
 const DOUBTFUL_PERCENT: f64 = 1.0;
+
+/// What a Go program's own heap profile is, in its comments.
+const GO_HEAP: &str = "alloc_* is since the program began, inuse_* what of that was not freed, both as of \
+                       the collections before; scaled up from the samples as Go's own tools do";
 
 /// When and of what a profile was made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,8 +69,13 @@ impl About {
         if cut.kind == ProfileKind::Blocked {
             comments.extend(wait_comments(cut, &incident.losses));
         }
-        let (sample_period_ns, memory_interval) =
-            (incident.sample_period_ns, incident.memory_interval);
+        let mut memory_interval = incident.memory_interval;
+        if cut.kind == ProfileKind::GoHeap {
+            memory_interval = incident.go_heaps.iter().map(|heap| heap.rate).max().unwrap_or(0);
+            comments.extend(incident.go_heaps.iter().map(|heap| heap.text.clone()));
+            comments.push(GO_HEAP.to_owned());
+        }
+        let sample_period_ns = incident.sample_period_ns;
         Self { start_unix_ns, sample_period_ns, memory_interval, comments }
     }
 
@@ -103,6 +112,17 @@ impl About {
         ));
         comments.extend(notes);
         Self { start_unix_ns, sample_period_ns: 0, memory_interval: interval, comments }
+    }
+
+    /// Of the heap profile that a Go program keeps of itself.
+    pub fn go_heap(start_unix_ns: u64, target: &str, heap: &HeapNote) -> Self {
+        let comments = vec![
+            format!("holmes-ebpf {}", env!("CARGO_PKG_VERSION")),
+            format!("target: {target}"),
+            heap.text.clone(),
+            GO_HEAP.to_owned(),
+        ];
+        Self { start_unix_ns, sample_period_ns: 0, memory_interval: heap.rate, comments }
     }
 
     /// Of the goroutines of a process. `notes` say how far they can be trusted.

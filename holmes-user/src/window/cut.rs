@@ -39,6 +39,9 @@ pub enum ProfileKind {
     Allocations,
     /// Values: goroutines (count).
     Goroutines,
+    /// Values: allocations and their bytes, since the program began and in use at its last collections, as
+    /// a Go program has sampled them itself.
+    GoHeap,
 }
 
 impl ProfileKind {
@@ -55,6 +58,7 @@ impl ProfileKind {
             Self::Blocked => "blocked",
             Self::Allocations => "allocations",
             Self::Goroutines => "goroutines",
+            Self::GoHeap => "goheap",
         }
     }
 
@@ -66,7 +70,7 @@ impl ProfileKind {
             Self::Threads => &[("created", "count"), ("alive", "count")],
             Self::Blocked => &[("blockings", "count"), ("delay", "nanoseconds")],
             Self::Goroutines => &[("goroutine", "count")],
-            Self::Memory | Self::Allocations => &[
+            Self::Memory | Self::Allocations | Self::GoHeap => &[
                 ("alloc_objects", "count"),
                 ("alloc_space", "bytes"),
                 ("inuse_objects", "count"),
@@ -113,6 +117,8 @@ pub enum Detail {
         /// The thread that holds it; 0 if nobody knows.
         holder: u32,
     },
+    /// How large the allocations were, in bytes each.
+    Size(u64),
 }
 
 /// What is known of a sample beside whose it is: names, and text that a target may have chosen.

@@ -59,8 +59,12 @@ impl Recorder {
         let kills = victims.iter().filter_map(|pid| self.kernel_log.kill_of(*pid)).collect();
         let watched = |owner: &Owner| target.holds(owner.tgid, &owner.cgroup);
         let holders = if locks { lock_holders(self.flight.window(), &watched) } else { Vec::new() };
+        let go_heap = report.as_ref().and_then(|report| self.look_at_go_heap(&target, report));
         let look = MemoryLook { time, target, gone, resident, report, holders, kills };
         self.feed(Input::Memory(look));
+        if let Some(go_heap) = go_heap {
+            self.feed(Input::GoHeap(go_heap));
+        }
     }
 
     /// Looks at pages of one of the targets that are near their limit; another one each time.
