@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::{debug, warn};
 
@@ -14,9 +15,12 @@ use crate::golang::{GoError, GoProcess, HeapProfile};
 use crate::signals::{MemoryReport, Target};
 use crate::window::ProcessHeap;
 
-/// Processes of which it is read for one incident, the largest first. Each takes some milliseconds, a
-/// tenth of a second at the worst, and the recorder does nothing else meanwhile.
+/// Processes of which it is read for one incident, the largest first. Each takes some milliseconds.
 const MAX_PROCESSES: usize = 8;
+
+/// No other process is begun with after this long: one with the most stacks that are read takes half a
+/// second, and the recorder does nothing else meanwhile.
+const MAX_TIME: Duration = Duration::from_secs(1);
 
 impl Recorder {
     /// Reads those of the target's largest processes; `None` if none of them keeps one.
@@ -25,8 +29,15 @@ impl Recorder {
         target: &Target,
         report: &MemoryReport,
     ) -> Option<GoHeapLook> {
+        let begin = clock::monotonic();
         let mut processes = Vec::new();
         for process in &report.largest {
+            if clock::monotonic().since(begin) > MAX_TIME {
+                warn!(
+                    "the incident of {target} has not all heap profiles of Go programs: too many"
+                );
+                break;
+            }
             let Some(profile) = heap_of(process.pid, target) else { continue };
             let path = self.live.watched.cgroup_of(process.pid, Path::new(PROC));
             let owner = self.owner_of(process.pid, path.unwrap_or_default());
