@@ -8,6 +8,7 @@ use std::io;
 
 use super::build_info::GoVersion;
 use super::heap::{self, HeapPlace};
+use super::labels::MAX_TEXT;
 use super::layout::Layout;
 use super::list::MAX_GOROUTINES;
 use super::locate::ListPlace;
@@ -76,6 +77,10 @@ pub fn goroutines(data: &[u8]) {
     for goroutine in &snapshot.goroutines {
         assert!(goroutine.stack.addresses.len() <= MAX_FRAMES);
         assert!(!goroutine.state.text(&target.version).is_empty());
+        for (name, value) in goroutine.labels.iter().flat_map(|labels| labels.texts()) {
+            // What is no UTF-8 takes three bytes at the most.
+            assert!(name.len() <= 3 * MAX_TEXT && value.len() <= 3 * MAX_TEXT);
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 
 use super::super::error::GoError;
 use super::super::memory::{END, Memory, Piece};
+use super::super::pages::Pages;
 use super::super::target::Target;
 use super::bucket::{HEADER, Header, RECORD, Record};
 use super::place::HeapPlace;
@@ -33,10 +34,8 @@ const MAX_RATE: i64 = 1 << 40;
 /// Times that counts are read which change meanwhile. They do so three times in a collection.
 const TRIES: u32 = 16;
 
-/// Memory that is read at once while the list is walked: neighbours in it are neighbours in memory.
-const PAGE: u64 = 4096;
-/// Pages that are remembered, 16 MiB.
-const MAX_PAGES: usize = 4096;
+/// What is wrong where memory is not there.
+const MISSING: &str = "a part of its heap profile is not in memory";
 
 /// What was read.
 #[derive(Debug)]
@@ -131,7 +130,7 @@ impl<M: Memory> List<'_, M> {
     /// Walks the list from its head to what is known of it.
     fn walk(&mut self, head: u64) -> Result<(), GoError> {
         let target = self.target;
-        let mut pages = Pages { target, memory: self.memory, known: HashMap::new() };
+        let mut pages = Pages::new(target, self.memory);
         let known_before = self.stacks.len();
         let mut addresses: usize = self.stacks.iter().map(|(_, stack)| stack.len()).sum();
         let mut bytes = Vec::new();
@@ -149,10 +148,14 @@ impl<M: Memory> List<'_, M> {
             if !at.is_multiple_of(8) || at >= END {
                 return Err(target.nonsense("its heap profile leads nowhere"));
             }
-            pages.copy(at, HEADER, &mut bytes)?;
+            if !pages.copy(at, HEADER, &mut bytes)? {
+                return Err(target.nonsense(MISSING));
+            }
             let header = Header::decode(&bytes)
                 .ok_or_else(|| target.nonsense("its heap profile holds something else"))?;
-            pages.copy(at + HEADER as u64, header.depth * 8, &mut bytes)?;
+            if !pages.copy(at + HEADER as u64, header.depth * 8, &mut bytes)? {
+                return Err(target.nonsense(MISSING));
+            }
             let (words, _) = bytes.as_chunks::<8>();
             let stack: Box<[u64]> = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
             if !header.is_of(&stack) {
@@ -175,7 +178,7 @@ impl<M: Memory> List<'_, M> {
             .read(&pieces.collect::<Vec<Piece>>(), &mut bytes)
             .map_err(|error| GoError::of(self.target.pid, error))?;
         if are_there.contains(&false) {
-            return Err(self.target.nonsense("a part of its heap profile is not in memory"));
+            return Err(self.target.nonsense(MISSING));
         }
         let records = || bytes.chunks_exact(RECORD).map(Record::decode);
         let each: Vec<HeapCounts> = records().map(|record| record.in_cycle(cycle)).collect();
@@ -189,54 +192,5 @@ impl<M: Memory> List<'_, M> {
         let buckets =
             stacks.map(|((_, stack), counts)| HeapBucket { stack, shown: Box::default(), counts });
         Found { rate, buckets: buckets.collect(), is_cut: self.cut }
-    }
-}
-
-/// Memory that was read while a list is walked.
-struct Pages<'a, M> {
-    target: &'a Target,
-    memory: &'a M,
-    /// By their number; a page that is not mapped is empty.
-    known: HashMap<u64, Vec<u8>>,
-}
-
-impl<M: Memory> Pages<'_, M> {
-    /// Copies so many bytes from an address on, a few pages at the most.
-    fn copy(&mut self, address: u64, len: usize, into: &mut Vec<u8>) -> Result<(), GoError> {
-        into.clear();
-        let mut at = address;
-        while into.len() < len {
-            let offset = (at % PAGE) as usize;
-            let page = self.page(at / PAGE)?;
-            let part = page.get(offset..).unwrap_or_default();
-            let part = part.get(..len - into.len()).unwrap_or(part);
-            if part.is_empty() {
-                return Err(self.target.nonsense("a part of its heap profile is not in memory"));
-            }
-            into.extend(part);
-            at += part.len() as u64;
-        }
-        Ok(())
-    }
-
-    fn page(&mut self, number: u64) -> Result<&[u8], GoError> {
-        if self.known.len() >= MAX_PAGES && !self.known.contains_key(&number) {
-            self.known.clear();
-        }
-        match self.known.entry(number) {
-            std::collections::hash_map::Entry::Occupied(known) => Ok(known.into_mut()),
-            std::collections::hash_map::Entry::Vacant(room) => {
-                let piece = Piece { address: number * PAGE, len: PAGE as usize };
-                let mut bytes = Vec::new();
-                let are_there = self
-                    .memory
-                    .read(&[piece], &mut bytes)
-                    .map_err(|error| GoError::of(self.target.pid, error))?;
-                if are_there.contains(&false) {
-                    bytes.clear();
-                }
-                Ok(room.insert(bytes))
-            }
-        }
     }
 }
