@@ -128,7 +128,7 @@ impl Pending {
         }
         let mut go_heaps = Vec::new();
         if let Some(GoHeapLook { time, processes, .. }) = &self.go_heap {
-            let cut = go_heap_cut(processes, self.trigger.min(*time), *time);
+            let cut = go_heap_cut(processes, *time);
             cuts.push(IncidentCut { stem: ProfileKind::GoHeap.stem().to_owned(), cut });
             go_heaps.extend(processes.iter().map(|process| process.note.clone()));
         }

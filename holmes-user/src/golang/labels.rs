@@ -25,6 +25,10 @@ pub(super) const MAX_TEXT: usize = 4096;
 /// Bytes of all of them together.
 const MAX_BYTES: usize = 16 << 20;
 
+/// Pieces of memory that are read for all of them together, a second's work at the worst. A set takes some
+/// ten.
+const MAX_READS: usize = 1 << 20;
+
 /// The version since which they are a slice.
 const SLICE_SINCE: u32 = 24;
 
@@ -119,12 +123,13 @@ pub(super) struct LabelReader<'a, M> {
     /// By address; `None` where it makes no sense. The target chooses them: not by a fast hash.
     known: HashMap<u64, Option<Arc<LabelSet>>>,
     bytes: usize,
+    reads: usize,
 }
 
 impl<'a, M: Memory> LabelReader<'a, M> {
     pub(super) fn new(target: &'a Target, memory: &'a M) -> Self {
         let pages = Pages::new(target, memory);
-        Self { pages, minor: target.version.minor, known: HashMap::new(), bytes: 0 }
+        Self { pages, minor: target.version.minor, known: HashMap::new(), bytes: 0, reads: 0 }
     }
 
     /// The labels at an address; `None` where they make no sense, or where there are too many already.
@@ -249,6 +254,10 @@ impl<'a, M: Memory> LabelReader<'a, M> {
     }
 
     fn bytes(&mut self, address: u64, len: usize) -> Result<Option<Vec<u8>>, GoError> {
+        self.reads += 1;
+        if self.reads > MAX_READS {
+            return Ok(None);
+        }
         let mut bytes = Vec::new();
         Ok(self.pages.copy(address, len, &mut bytes)?.then_some(bytes))
     }

@@ -30,7 +30,7 @@ pub(super) fn heap(process: &GoProcess, format: GoroutineFormat) -> anyhow::Resu
     }
     let found = ProcessHeap::of(&profile, owner(process.pid)?);
     let about = About::go_heap(from_unix_ns, &format!("process {}", process.pid), &found.note);
-    let cut = go_heap_cut(&[found], profile.taken, profile.taken.plus(profile.took));
+    let cut = go_heap_cut(&[found], profile.taken);
     let names = NameSettings::default();
     let (symbols, _) = symbolizer(&names, None).budget(NAMING).name(&[&cut]);
     Ok(pprof(&cut, &symbols, &about))

@@ -52,16 +52,24 @@ impl About {
                 None => "rule: none, triggered by hand".to_owned(),
             },
         };
-        let onset = incident.onset.since(incident.start).as_secs_f64();
         let mut comments = vec![
             format!("holmes-ebpf {}", env!("CARGO_PKG_VERSION")),
             format!("target: {}", incident.target),
             rule,
-            format!(
-                "window: {:.3} s, onset after {onset:.3} s of the incident",
-                cut.to.since(cut.from).as_secs_f64()
-            ),
         ];
+        let sample_period_ns = incident.sample_period_ns;
+        if cut.kind == ProfileKind::GoHeap {
+            // Nothing of it went through the window. Of several the coarsest counts.
+            comments.extend(incident.go_heaps.iter().map(|heap| heap.text.clone()));
+            comments.push(GO_HEAP.to_owned());
+            let memory_interval = incident.go_heaps.iter().map(|it| it.rate).max().unwrap_or(0);
+            return Self { start_unix_ns, sample_period_ns, memory_interval, comments };
+        }
+        let onset = incident.onset.since(incident.start).as_secs_f64();
+        comments.push(format!(
+            "window: {:.3} s, onset after {onset:.3} s of the incident",
+            cut.to.since(cut.from).as_secs_f64()
+        ));
         comments.extend(loss_comments(&incident.losses, cut.kind));
         if cut.kind == ProfileKind::Memory {
             comments.extend(memory_comments(incident, cut));
@@ -69,13 +77,7 @@ impl About {
         if cut.kind == ProfileKind::Blocked {
             comments.extend(wait_comments(cut, &incident.losses));
         }
-        let mut memory_interval = incident.memory_interval;
-        if cut.kind == ProfileKind::GoHeap {
-            memory_interval = incident.go_heaps.iter().map(|heap| heap.rate).max().unwrap_or(0);
-            comments.extend(incident.go_heaps.iter().map(|heap| heap.text.clone()));
-            comments.push(GO_HEAP.to_owned());
-        }
-        let sample_period_ns = incident.sample_period_ns;
+        let memory_interval = incident.memory_interval;
         Self { start_unix_ns, sample_period_ns, memory_interval, comments }
     }
 

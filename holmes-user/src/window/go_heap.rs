@@ -64,8 +64,9 @@ impl ProcessHeap {
     }
 }
 
-/// The cut of the heap profiles of some processes, seen between two moments.
-pub fn go_heap_cut(processes: &[ProcessHeap], from: Nanos, to: Nanos) -> Cut {
+/// The cut of the heap profiles of some processes, seen then. It has no span: it is of all the time that
+/// they have run.
+pub fn go_heap_cut(processes: &[ProcessHeap], seen: Nanos) -> Cut {
     let samples = processes.iter().flat_map(|process| {
         process.samples.iter().map(|sample| CutSample {
             owner: Arc::clone(&process.owner),
@@ -75,7 +76,7 @@ pub fn go_heap_cut(processes: &[ProcessHeap], from: Nanos, to: Nanos) -> Cut {
             values: sample.values,
         })
     });
-    Cut { kind: ProfileKind::GoHeap, from, to, samples: samples.collect() }
+    Cut { kind: ProfileKind::GoHeap, from: seen, to: seen, samples: samples.collect() }
 }
 
 /// So many allocations and bytes that were sampled stand for: an allocation of S bytes is sampled with
