@@ -265,6 +265,8 @@ impl<'a, M: Memory> LabelReader<'a, M> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::fuzzing::{AnyMemory, BASE, target};
     use super::*;
 
@@ -318,6 +320,24 @@ mod tests {
         put(&mut memory, BASE + 0x100, &[9]);
         put(&mut memory, BASE + 0x100 + NEXT as u64, &[BASE + 0x100]);
         assert_eq!(read(23, &memory), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_memory_panics(
+            changes in proptest::collection::vec((0usize..0x600, any::<u8>()), 0..20),
+            minor in 18u32..27,
+        ) {
+            let mut memory = vec![0; 0x1000];
+            let table = BASE + 0x100;
+            put(&mut memory, BASE, &[BASE + 8, 2, 1 << 8, table, BASE + 0x400]);
+            put(&mut memory, table, &[0x0909, table, 4, table, 2]);
+            for (at, value) in changes {
+                memory[at] = value;
+            }
+            // Any answer is right; not panicking, and coming to an end, is the point.
+            let _ = read(minor, &memory);
+        }
     }
 
     #[test]
