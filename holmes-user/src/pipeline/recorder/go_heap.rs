@@ -18,7 +18,7 @@ use crate::window::ProcessHeap;
 /// Processes of which it is read for one incident, the largest first. Each takes some milliseconds.
 const MAX_PROCESSES: usize = 8;
 
-/// No other process is begun with after this long: one with the most stacks that are read takes half a
+/// No other process is begun with after this long: one with the most stacks that are read takes most of a
 /// second, and the recorder does nothing else meanwhile.
 const MAX_TIME: Duration = Duration::from_secs(1);
 
