@@ -13,7 +13,7 @@ use crate::{
 type Door = (&'static str, fn(&[u8]));
 
 /// All of them.
-const DOORS: [Door; 21] = [
+const DOORS: [Door; 22] = [
     ("btf", kernel::fuzzing::btf),
     ("cgroup_path", process::fuzzing::cgroup_path),
     ("compressed", symbolize::fuzzing::packed),
@@ -21,6 +21,7 @@ const DOORS: [Door; 21] = [
     ("demangle", symbolize::fuzzing::mangled),
     ("eh_frame", unwind::fuzzing::eh_frame),
     ("elf", binary::fuzzing::elf),
+    ("go_heap", golang::fuzzing::go_heap),
     ("gopclntab", binary::fuzzing::gopclntab),
     ("goroutines", golang::fuzzing::goroutines),
     ("kallsyms", symbolize::fuzzing::kernel_symbols),

@@ -8,7 +8,8 @@
 //! - [`binary`]: bounded readers of executable files, for the stages that need a part of them;
 //! - [`process`]: says whose they are: [`process::Attributed`], with the process's image and cgroup;
 //! - [`unwind`]: makes the tables that the probes walk stacks by, on demand;
-//! - [`golang`]: reads the goroutines of a Go process from outside: [`golang::Snapshot`];
+//! - [`golang`]: reads the goroutines of a Go process and its own heap profile from outside:
+//!   [`golang::Snapshot`], [`golang::HeapProfile`];
 //! - [`window`]: keeps the last minutes of them, exact, in one-second buckets under a cap;
 //! - [`signals`]: reads CPU, memory and threads of each target: [`signals::SignalFrame`];
 //! - [`rules`]: decides whether a value is a spike: [`rules::Decision`];

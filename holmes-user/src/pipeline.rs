@@ -5,7 +5,7 @@
 //! - `desk`: the thread that names and files incidents;
 //! - `record`: one window, to a file;
 //! - `allocations`: what one process allocates, to a file;
-//! - `goroutines`: the goroutines of one process, to a file;
+//! - `goroutines`: the goroutines of one process, or by `go_heap` its own heap profile, to a file;
 //! - `replay`: a recording instead of a kernel;
 //! - `tap`: writes such a recording as the input goes by;
 //! - `copies`: writes the memory of sampled stacks, for those who check the unwinder;
@@ -18,6 +18,7 @@ mod allocations;
 mod blocked;
 mod copies;
 mod desk;
+mod go_heap;
 mod goroutines;
 mod live;
 mod locks;

@@ -41,6 +41,7 @@ fn blocked(workload: &Workload) -> anyhow::Result<Program> {
 /// Compares both texts of a program that has blocked goroutines, byte by byte.
 fn compare(workload: &Workload) -> anyhow::Result<()> {
     let mut program = blocked(workload)?;
+    program.ask("label", "labelled")?;
     let version = from_outside(program.pid(), &[])?;
     let is_old = ["go1.18", "go1.20"].iter().any(|old| version.contains(old));
     let inside = from_inside(&mut program, "profile")?;
@@ -53,6 +54,8 @@ fn compare(workload: &Workload) -> anyhow::Result<()> {
     };
     let (truth, told) = (known(&inside), known(&outside));
     ensure!(truth.len() >= 15, "{truth:#?}");
+    let with_labels = truth.iter().filter(|group| group.contains("\n# labels: {")).count();
+    ensure!(with_labels == 11, "{with_labels} groups have labels: {inside}");
     ensure!(truth == told, "inside:\n{inside}\noutside:\n{outside}");
     let depth = groups(&outside).iter().map(|group| group.matches("main.descends+").count()).max();
     ensure!(depth.is_some_and(|depth| depth > 100), "a deep recursion has {depth:?} frames");
@@ -128,6 +131,32 @@ fn a_profile_with_states_and_what_does_not_move() -> anyhow::Result<()> {
     ensure!(top.contains("Type: goroutine") && top.contains("runtime.gopark"), "{top}");
     let text = from_outside(program.pid(), &["--twice", "200ms"])?;
     ensure!(text.contains("3 goroutines [chan send], 3 blocked for at least 2"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn a_profile_has_the_labels() -> anyhow::Result<()> {
+    let Some(_machine) = machine::live()? else { return Ok(()) };
+    let mut program = Program::start(&Workload::goroutines(None, &[], false)?, None)?;
+    program.ask("label", "labelled")?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("goroutines.pb.gz");
+    let file = path.to_str().context("the path is text")?;
+    from_outside(program.pid(), &["-o", file])?;
+    let profile = ProfileView::read(&path)?;
+    for (label, count) in [
+        (("handler", "/a"), 4),
+        (("tenant", "one"), 3),
+        (("outer", "1"), 2),
+        (("both", "2"), 1),
+        // The profile's own names are not taken.
+        (("label.state", "its own"), 1),
+        (("label.", "no name"), 1),
+        (("state", "waiting"), 13),
+    ] {
+        let found = profile.labelled("goroutine", "main.receives", label)?;
+        ensure!(found == count, "{label:?}: {found}\n{}", pprof(&["-tags", file])?);
+    }
     Ok(())
 }
 

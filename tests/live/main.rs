@@ -7,6 +7,8 @@ mod allocations;
 mod bad_input;
 mod cases;
 #[cfg(target_arch = "x86_64")]
+mod goheap;
+#[cfg(target_arch = "x86_64")]
 mod goroutines;
 mod jit;
 mod languages;

@@ -2,11 +2,12 @@
 //!
 //! Must not: trust it. Whatever is read passes the project's validator first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::Context;
 use holmes_user::profile::proto::{Profile, Sample};
+use holmes_user::profile::validate::Rule;
 use holmes_user::profile::{decode, validate};
 
 /// A valid profile.
@@ -34,6 +35,18 @@ impl ProfileView {
         if let Err(violations) = validate::check(&profile) {
             anyhow::bail!("the validator objects: {violations:#?}");
         }
+        Ok(Self { profile })
+    }
+
+    /// Reads a file that Go's own runtime wrote: it tells a stack more than once.
+    ///
+    /// # Errors
+    /// As [`ProfileView::read`], but for that.
+    pub fn read_of_go(path: &Path) -> anyhow::Result<Self> {
+        let profile = decode(&std::fs::read(path)?).context("decoding")?;
+        let mut violations = validate::check(&profile).err().unwrap_or_default();
+        violations.retain(|violation| violation.rule != Rule::SampleTwice);
+        anyhow::ensure!(violations.is_empty(), "the validator objects: {violations:#?}");
         Ok(Self { profile })
     }
 
@@ -68,6 +81,26 @@ impl ProfileView {
             .filter_map(|line| entry(&self.profile.function, line.function_id))
             .map(|function| self.text(function.name))
             .collect()
+    }
+
+    /// The sums of all values by stack, leaf first, each function with its line, and by the number that
+    /// a label has. Stacks of which nothing is counted are left out.
+    pub fn by_stack(&self, label: &str) -> BTreeMap<(Vec<String>, i64), Vec<i64>> {
+        let mut sums = BTreeMap::<(Vec<String>, i64), Vec<i64>>::new();
+        for sample in self.profile.sample.iter().filter(|it| it.value.iter().any(|it| *it != 0)) {
+            let locations =
+                sample.location_id.iter().filter_map(|&id| entry(&self.profile.location, id));
+            let lines = locations.flat_map(|location| &location.line);
+            let named = |function_id| {
+                entry(&self.profile.function, function_id).map_or("", |it| self.text(it.name))
+            };
+            let stack = lines.map(|line| format!("{}:{}", named(line.function_id), line.line));
+            let number = sample.label.iter().find(|it| self.text(it.key) == label);
+            let key = (stack.collect(), number.map_or(0, |label| label.num));
+            let sum = sums.entry(key).or_insert_with(|| vec![0; sample.value.len()]);
+            sum.iter_mut().zip(&sample.value).for_each(|(sum, value)| *sum += value);
+        }
+        sums
     }
 
     /// The sum of one sample type over the samples that `keep` lets through.
@@ -173,7 +206,7 @@ impl ProfileView {
     /// The functions with the largest sums of their own, for failure messages.
     pub fn top(&self, sample_type: &str) -> String {
         let Ok(column) = self.column(sample_type) else { return String::new() };
-        let mut sums = std::collections::BTreeMap::<&str, i64>::new();
+        let mut sums = BTreeMap::<&str, i64>::new();
         for sample in &self.profile.sample {
             let leaf = self.functions(sample).first().copied().unwrap_or("(no name)");
             *sums.entry(leaf).or_default() += sample.value.get(column).copied().unwrap_or(0);

@@ -2,6 +2,7 @@
 // says of them.
 //
 //	block    starts them
+//	label    starts some that have labels
 //	many N   starts N more that are alike
 //	work N   starts N that make others, which come and go on stacks of all sizes
 //	count    answers with the number of goroutines
@@ -13,6 +14,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"runtime"
@@ -164,6 +166,41 @@ func block() {
 	settle()
 }
 
+// Waits with labels.
+//
+//go:noinline
+func labelled(channel chan int, labels ...string) {
+	go pprof.Do(context.Background(), pprof.Labels(labels...), func(context.Context) {
+		receives(channel)
+	})
+}
+
+func label() {
+	channel := make(chan int)
+	labelled(channel)
+	for count := 0; count < 3; count++ {
+		labelled(channel, "handler", "/a", "tenant", "one")
+	}
+	labelled(channel, "tenant", "two", "handler", "/a")
+	labelled(channel, "state", "its own", "pid", "", "", "no name")
+	labelled(channel, "quoted\"\\\n\x01", "\xff\xfeé\u0301\u00a0\u4e16\U0001f600\u200b")
+	for _, count := range []int{8, 9, 20, 60} {
+		labels := make([]string, 2*count)
+		for at := range labels {
+			labels[at] = fmt.Sprint("label ", at)
+		}
+		labelled(channel, labels...)
+	}
+	// What a goroutine has, those that it starts have too, and more if it says so.
+	pprof.Do(context.Background(), pprof.Labels("outer", "1", "both", "1"), func(outer context.Context) {
+		go receives(channel)
+		pprof.Do(outer, pprof.Labels("both", "2", "inner", "2"), func(context.Context) {
+			go receives(channel)
+		})
+	})
+	settle()
+}
+
 // Waits until no goroutine is on its way to where it stays: a running one is so, and this one.
 func settle() {
 	for calm := 0; calm < 3; {
@@ -236,6 +273,9 @@ func main() {
 		case "block":
 			block()
 			say("blocked")
+		case "label":
+			label()
+			say("labelled")
 		case "many":
 			channel := make(chan int)
 			times(number, func() { receives(channel) })

@@ -8,7 +8,7 @@ use super::oom::OomVictim;
 use crate::collect::Nanos;
 use crate::rules::{FiredRule, Growth};
 use crate::signals::{MemoryReport, Signal, Target, Warning};
-use crate::window::{Cut, Timeline};
+use crate::window::{Cut, HeapNote, Timeline};
 
 /// Why an incident was cut.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -111,6 +111,8 @@ pub struct Incident {
     pub memory_interval: u64,
     /// Where the target's memory was at the end, for incidents of memory.
     pub memory: Option<MemoryReport>,
+    /// What the heap profiles are that its Go programs keep of themselves.
+    pub go_heaps: Vec<HeapNote>,
     /// What was lost.
     pub losses: Losses,
     /// The profiles.

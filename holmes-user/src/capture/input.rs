@@ -14,7 +14,7 @@ use crate::process::{Attributed, LockHolder};
 use crate::rules::RuleSet;
 use crate::settings::{Tunables, WindowSettings};
 use crate::signals::{KernelKill, MemoryReport, SignalFrame, Target, Warning};
-use crate::window::ProcessGoroutines;
+use crate::window::{ProcessGoroutines, ProcessHeap};
 
 /// The settings that capture needs, and that SIGHUP reloads.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,6 +112,17 @@ pub struct GoroutineLook {
     pub processes: Vec<ProcessGoroutines>,
 }
 
+/// The heap profiles that a target's Go programs keep of themselves, for an incident of memory.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GoHeapLook {
+    /// When it was over.
+    pub time: Nanos,
+    /// The target.
+    pub target: Target,
+    /// Those with the most memory first; at least one.
+    pub processes: Vec<ProcessHeap>,
+}
+
 /// What an incident needs to be looked at before it is cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LookWanted {
@@ -153,6 +164,8 @@ pub enum Input {
     Memory(MemoryLook),
     /// Somebody has looked at the goroutines of a target.
     Goroutines(GoroutineLook),
+    /// Somebody has looked at the heap profiles of a target's Go programs.
+    GoHeap(GoHeapLook),
     /// The kernel killed a process because memory ran out.
     OomKill(OomKill),
     /// Somebody asks for an incident now.

@@ -3,7 +3,7 @@
 //! Must not: look.
 
 use super::incident::Reason;
-use super::input::{GoroutineLook, LookWanted, MemoryLook};
+use super::input::{GoHeapLook, GoroutineLook, LookWanted, MemoryLook};
 use super::pending::Pending;
 use super::recorder::{FlightRecorder, deadline};
 use crate::collect::Nanos;
@@ -33,6 +33,14 @@ impl FlightRecorder {
         let same = self.pending.iter_mut().filter(|it| it.target == target);
         for pending in same.filter(|it| it.reason != Reason::Oom) {
             pending.report.clone_from(&report);
+        }
+    }
+
+    pub(super) fn looked_at_go_heap(&mut self, look: GoHeapLook) {
+        // Of incidents that are cut at different times each has the last look before that.
+        let same = self.pending.iter_mut().filter(|it| it.target == look.target);
+        for pending in same.filter(|it| it.shows_residency()) {
+            pending.go_heap = Some(look.clone());
         }
     }
 

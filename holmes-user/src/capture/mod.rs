@@ -33,7 +33,9 @@ mod totals;
 mod tests;
 
 pub use incident::{Incident, IncidentCut, Losses, Reason};
-pub use input::{CaptureSettings, Counters, GoroutineLook, Input, LookWanted, MemoryLook, Start};
+pub use input::{
+    CaptureSettings, Counters, GoHeapLook, GoroutineLook, Input, LookWanted, MemoryLook, Start,
+};
 pub use names::{Names, RecordedLine, RecordedName};
 pub use oom::{OomKill, OomVictim};
 pub use recorder::{FlightRecorder, MAX_PENDING, SETTLE};

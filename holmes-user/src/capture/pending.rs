@@ -3,14 +3,14 @@
 //! Must not: decide when that is (the recorder does).
 
 use super::incident::{Incident, IncidentCut, Reason};
-use super::input::{GoroutineLook, LookWanted};
+use super::input::{GoHeapLook, GoroutineLook, LookWanted};
 use super::losses::{CounterHistory, losses};
 use super::onset::first_of_run;
 use super::oom::OomVictim;
 use crate::collect::Nanos;
 use crate::rules::FiredRule;
 use crate::signals::{MemoryReport, Signal, Target};
-use crate::window::{Owner, ProfileKind, Window, goroutine_cut};
+use crate::window::{Owner, ProfileKind, Window, go_heap_cut, goroutine_cut};
 
 /// A capture under way.
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub(super) struct Pending {
     pub(super) report: Option<MemoryReport>,
     /// The target's goroutines at the trigger, when somebody looked.
     pub(super) goroutines: Option<GoroutineLook>,
+    /// The heap profiles of its Go programs, when somebody looked and there were some.
+    pub(super) go_heap: Option<GoHeapLook>,
 }
 
 /// What a sample stands for.
@@ -81,10 +83,15 @@ impl Pending {
     pub(super) fn look_wanted(&self) -> LookWanted {
         LookWanted {
             target: self.target.clone(),
-            residency: self.reason != Reason::Oom && self.shows(ProfileKind::Memory),
+            residency: self.shows_residency(),
             waits: self.shows(ProfileKind::Blocked),
             victims: self.victims.iter().map(|victim| victim.pid).collect(),
         }
+    }
+
+    /// Whether its target's memory is looked at.
+    pub(super) fn shows_residency(&self) -> bool {
+        self.reason != Reason::Oom && self.shows(ProfileKind::Memory)
     }
 
     fn shows(&self, kind: ProfileKind) -> bool {
@@ -119,6 +126,12 @@ impl Pending {
             let cut = goroutine_cut(&look.processes, self.trigger, look.time);
             cuts.push(IncidentCut { stem: ProfileKind::Goroutines.stem().to_owned(), cut });
         }
+        let mut go_heaps = Vec::new();
+        if let Some(GoHeapLook { time, processes, .. }) = &self.go_heap {
+            let cut = go_heap_cut(processes, *time);
+            cuts.push(IncidentCut { stem: ProfileKind::GoHeap.stem().to_owned(), cut });
+            go_heaps.extend(processes.iter().map(|process| process.note.clone()));
+        }
         let timeline = match self.shows(ProfileKind::Blocked) {
             true => window.timeline(&wanted, start, self.end),
             false => None,
@@ -142,6 +155,7 @@ impl Pending {
             sample_period_ns: periods.sample_ns,
             memory_interval: periods.memory,
             memory: self.report,
+            go_heaps,
             cuts,
             timeline,
         }

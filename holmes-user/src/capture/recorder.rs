@@ -90,6 +90,7 @@ impl FlightRecorder {
             Input::Clock { monotonic, unix_ns } => self.clock = (monotonic, unix_ns),
             Input::Memory(look) => self.looked(look),
             Input::Goroutines(look) => self.looked_at_goroutines(look),
+            Input::GoHeap(look) => self.looked_at_go_heap(look),
             Input::OomKill(kill) => {
                 // As below.
                 let _ = self.killed(kill);
@@ -257,6 +258,7 @@ impl FlightRecorder {
             victims: Vec::new(),
             report: None,
             goroutines: None,
+            go_heap: None,
         }
     }
 

@@ -87,7 +87,7 @@ pub(super) enum SubArguments {
     /// Record one window of CPU samples, of waits, of both as a timeline, or of allocations, to a file
     #[command(after_help = RECORD_EXAMPLES)]
     Record(RecordArguments),
-    /// Show the goroutines of a running Go process, without stopping it
+    /// Show the goroutines of a running Go process, or its own heap profile, without stopping it
     #[command(after_help = goroutines::EXAMPLES)]
     Goroutines(GoroutineArguments),
     /// Run a recording (--record-input) through the rules again; needs no root

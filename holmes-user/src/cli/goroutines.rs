@@ -17,7 +17,8 @@ Examples:
   sudo holmes-ebpf goroutines -p 4711                   what they wait for, most frequent first
   sudo holmes-ebpf goroutines -p 4711 --twice 1s        and which of them do not move
   sudo holmes-ebpf goroutines -p 4711 -o g.pb.gz && go tool pprof -top g.pb.gz
-  sudo holmes-ebpf goroutines -p 4711 --format debug2 > dump.txt";
+  sudo holmes-ebpf goroutines -p 4711 --format debug2 > dump.txt
+  sudo holmes-ebpf goroutines -p 4711 --heap -o heap.pb.gz   what its own heap profile says";
 
 #[derive(Debug, Args)]
 pub(super) struct GoroutineArguments {
@@ -34,6 +35,11 @@ pub(super) struct GoroutineArguments {
     #[arg(long, value_name = "DURATION",
         value_parser = |text: &str| values::TWICE.parse(text))]
     pub twice: Option<Duration>,
+    /// Read the heap profile that the program keeps of itself instead: one that links runtime/pprof
+    /// or net/http/pprof does. What it has allocated since it began and what is in use, as of its last
+    /// collections; as text like Go's /debug/pprof/heap?debug=1
+    #[arg(long, conflicts_with = "twice")]
+    pub heap: bool,
     /// Say nothing but errors
     #[arg(short, long)]
     pub quiet: bool,
@@ -76,11 +82,15 @@ pub(super) fn settings(
     if format == GoroutineFormat::Pprof && is_terminal {
         return Err(OutputError::GoroutineTerminal.into());
     }
+    if arguments.heap && format == GoroutineFormat::Debug2 {
+        return Err(OutputError::HeapFormat.into());
+    }
     Ok(GoroutineSettings {
         pid: arguments.pid,
         output: arguments.output.clone(),
         format,
         twice: arguments.twice,
+        heap: arguments.heap,
         quiet: arguments.quiet,
     })
 }
@@ -124,6 +134,11 @@ mod tests {
             let error = parse(&format!("holmes-ebpf {line}"), false).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");
         }
+        for line in ["--heap --twice 1s", "--heap --format debug2"] {
+            let error = parse(&format!("holmes-ebpf goroutines -p 7 {line}"), false).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+        assert!(parse("holmes-ebpf goroutines -p 7 --heap --format debug1", true).unwrap().heap);
         let error = parse("holmes-ebpf goroutines -p 7 --format pprof", true).unwrap_err();
         assert!(error.to_string().contains("--format text"), "{error}");
         assert!(parse("holmes-ebpf goroutines -p 7 --format pprof", false).is_ok());

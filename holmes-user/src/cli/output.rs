@@ -42,6 +42,9 @@ pub enum OutputError {
          redirect it, or name a file with -o"
     )]
     GoroutineTerminal,
+    /// A heap profile does not tell goroutines one by one.
+    #[error("a heap profile has no format debug2: say --format debug1 or pprof")]
+    HeapFormat,
 }
 
 /// What the program stands in when it starts: the inputs that are not text.

@@ -64,6 +64,7 @@ mod tests {
             is_locked: false,
             creator: 0,
             parent: 0,
+            labels: None,
             stack: stack.clone(),
             mark: Mark { address: 8, stops, at: (1, 2) },
         };
@@ -76,6 +77,7 @@ mod tests {
             system: 0,
             unread: 0,
             without_stack: 0,
+            without_labels: 0,
         }
     }
 

@@ -1,12 +1,13 @@
 //! Goroutines by stack, as `/debug/pprof/goroutine?debug=1` prints them.
 //!
 //! Format: `printCountProfile` and `printStackRecord` of `runtime/pprof`, for Go 1.21 and later; the
-//! layout of `text/tabwriter`. Labels of goroutines are left out.
+//! layout of `text/tabwriter`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::goroutine::{Snapshot, Stack};
+use super::labels::LabelSet;
 use super::names::{GoFrame, GoNames};
 
 /// Frames of a stack, the innermost: as many as Go's own profile has since 1.23.
@@ -16,21 +17,24 @@ const TAB: usize = 8;
 
 /// The text of a snapshot.
 pub fn debug1(snapshot: &Snapshot, names: &mut GoNames<'_>) -> String {
-    let mut counts: BTreeMap<*const Stack, (usize, &Stack)> = BTreeMap::new();
+    type Key<'a> = (*const Stack, Option<&'a LabelSet>);
+    let mut counts: BTreeMap<Key<'_>, (usize, &Stack)> = BTreeMap::new();
     for goroutine in &snapshot.goroutines {
-        counts
-            .entry(std::sync::Arc::as_ptr(&goroutine.stack))
-            .or_insert((0, &goroutine.stack))
-            .0 += 1;
+        let key = (std::sync::Arc::as_ptr(&goroutine.stack), goroutine.labels.as_deref());
+        counts.entry(key).or_insert((0, &goroutine.stack)).0 += 1;
     }
     let mut stacks: BTreeMap<String, (usize, Vec<GoFrame>)> = BTreeMap::new();
-    for (count, stack) in counts.into_values() {
+    for ((_, labels), (count, stack)) in counts {
         let mut frames = names.stack(&stack.addresses);
         frames.truncate(MAX_FRAMES);
         let mut key = "@".to_owned();
         for frame in &frames {
             // Writing to a string does not fail.
             let _ = write!(key, " {:#x}", frame.address);
+        }
+        if let Some(labels) = labels {
+            key.push_str("\n# labels: ");
+            key.push_str(&labels.quoted());
         }
         stacks.entry(key).or_insert((0, frames)).0 += count;
     }
@@ -46,7 +50,7 @@ pub fn debug1(snapshot: &Snapshot, names: &mut GoNames<'_>) -> String {
 }
 
 /// The frames from the first one that is not the runtime's; all if there is none.
-fn write_stack(text: &mut String, frames: &[GoFrame]) {
+pub(super) fn write_stack(text: &mut String, frames: &[GoFrame]) {
     let is_runtime = |frame: &&GoFrame| {
         let name = &frame.line.function;
         name.starts_with("runtime.") || name.starts_with("internal/runtime/")
@@ -56,7 +60,7 @@ fn write_stack(text: &mut String, frames: &[GoFrame]) {
     let rows: Vec<[String; 3]> = frames
         .iter()
         .skip(shown)
-        .filter(|frame| frame.line.function != "runtime.goexit" || shown != hidden)
+        .filter(|frame| frame.line.function != "runtime.goexit")
         .map(|frame| {
             let at = frame.address.wrapping_sub(1);
             let (name, line) = (&frame.line.function, &frame.line);
@@ -121,7 +125,7 @@ mod tests {
              #\t0x47f100\tmain.main.func1+0x20\t/a/b.go:7\n"
         );
         let mut text = String::new();
-        write_stack(&mut text, &frames[..1]);
-        assert_eq!(text, "#\t0x400000\truntime.gopark+0x1\t/a/b.go:7\n");
+        write_stack(&mut text, &[frames[0].clone(), frames[3].clone()]);
+        assert_eq!(text, "#\t0x400000\truntime.gopark+0x1\t/a/b.go:7\n", "all are the runtime's");
     }
 }

@@ -1,4 +1,4 @@
-//! Why the goroutines of a process cannot be told.
+//! Why the goroutines of a process, or its heap profile, cannot be told.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::binary::BinaryError;
 
-/// Why the goroutines of a process cannot be told.
+/// Why the goroutines of a process, or its heap profile, cannot be told.
 #[derive(Debug, Error)]
 pub enum GoError {
     /// It has ended, or is a kernel thread.
@@ -41,13 +41,11 @@ pub enum GoError {
     #[error("no Go program, or one of before Go 1.18: its file does not say which Go built it")]
     NotGo,
     /// Another processor's code.
-    #[error(
-        "goroutines are read of programs for x86-64 only, and this one is for another processor"
-    )]
+    #[error("Go programs are read for x86-64 only, and this one is for another processor")]
     Processor,
     /// Too old, or too new.
     #[error(
-        "the program was built with {version}, and goroutines are read of Go 1.{} to 1.{}: \
+        "the program was built with {version}, and programs are read of Go 1.{} to 1.{}: \
          is there a newer holmes-ebpf?",
         super::layout::OLDEST,
         super::layout::NEWEST
@@ -65,6 +63,27 @@ pub enum GoError {
         /// Whose code was read.
         function: &'static str,
     },
+    /// The heap profile was not found in the program.
+    #[error(
+        "the program's own heap profile was not found: the runtime's function {function} and those around \
+         it do not read it in a way that is known (built by another compiler than Go's own?)"
+    )]
+    NoHeapList {
+        /// Whose code was read.
+        function: &'static str,
+    },
+    /// The program keeps no heap profile.
+    #[error(
+        "it keeps no heap profile of itself: it links no runtime/pprof (nor net/http/pprof), or sets \
+         MemProfileRate = 0; its memory by page faults is in memory.pb.gz of an incident (POST /trigger \
+         makes one)"
+    )]
+    NoHeapProfile,
+    /// The counts kept changing.
+    #[error(
+        "the heap profile changed faster than it could be read (one collection after another?): try again"
+    )]
+    RestlessHeap,
     /// What was read is no list of goroutines.
     #[error(
         "what is in memory is not what {version} keeps there: {what} (the process starts or ends just \
@@ -103,7 +122,8 @@ impl GoError {
             | Self::NotGo
             | Self::Processor
             | Self::Version { .. }
-            | Self::NoList { .. } => false,
+            | Self::NoList { .. }
+            | Self::NoHeapList { .. } => false,
             Self::Gone { .. }
             | Self::Refused { .. }
             | Self::Read { .. }
@@ -111,6 +131,8 @@ impl GoError {
             | Self::Nonsense { .. }
             | Self::Changed { .. }
             | Self::Scattered { .. }
+            | Self::NoHeapProfile
+            | Self::RestlessHeap
             | Self::Restless => true,
         }
     }

@@ -7,6 +7,8 @@
 use std::io;
 
 use super::build_info::GoVersion;
+use super::heap::{self, HeapPlace};
+use super::labels::MAX_TEXT;
 use super::layout::Layout;
 use super::list::MAX_GOROUTINES;
 use super::locate::ListPlace;
@@ -75,5 +77,28 @@ pub fn goroutines(data: &[u8]) {
     for goroutine in &snapshot.goroutines {
         assert!(goroutine.stack.addresses.len() <= MAX_FRAMES);
         assert!(!goroutine.state.text(&target.version).is_empty());
+        for (name, value) in goroutine.labels.iter().flat_map(|labels| labels.texts()) {
+            // What is no UTF-8 takes three bytes at the most.
+            assert!(name.len() <= 3 * MAX_TEXT && value.len() <= 3 * MAX_TEXT);
+        }
+    }
+}
+
+/// Where that memory has the variables of a heap profile: the rate, the cycle and the newest bucket.
+pub(super) const fn heap_place() -> HeapPlace {
+    HeapPlace { rate: BASE, cycle: BASE + 8, buckets: BASE + 16 }
+}
+
+/// The heap profile of a process with this memory; its first byte tells the version.
+pub fn go_heap(data: &[u8]) {
+    let Some((&first, memory)) = data.split_first() else { return };
+    let Some(target) = target(18 + u32::from(first) % 9) else { return };
+    let Ok(found) = heap::read(&target, &heap_place(), &AnyMemory(memory)) else { return };
+    assert!(found.rate > 0 && found.buckets.len() <= heap::MAX_BUCKETS);
+    // Each has a place of its own in the memory.
+    assert!(found.buckets.len() <= memory.len() / 8);
+    for bucket in &found.buckets {
+        assert!(bucket.stack.len() <= heap::MAX_DEPTH);
+        assert!(bucket.counts.in_use() <= bucket.counts.allocs);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::build_info::GoVersion;
+use super::labels::LabelSet;
 use super::wait_reason;
 use crate::collect::Nanos;
 
@@ -114,6 +115,8 @@ pub struct Goroutine {
     pub parent: u64,
     /// Where it is.
     pub stack: Arc<Stack>,
+    /// The labels that the program has given it, if any.
+    pub labels: Option<Arc<LabelSet>>,
     /// What would have changed if it had run.
     pub(super) mark: Mark,
 }
@@ -148,6 +151,8 @@ pub struct Snapshot {
     pub unread: usize,
     /// Those whose stack was left out, because there were too many different ones.
     pub without_stack: usize,
+    /// Those whose labels were left out, because they made no sense or there were too many.
+    pub without_labels: usize,
 }
 
 impl fmt::Display for Snapshot {
@@ -159,6 +164,9 @@ impl fmt::Display for Snapshot {
         }
         if self.without_stack > 0 {
             write!(out, "; {} are without a stack: there were too many", self.without_stack)?;
+        }
+        if self.without_labels > 0 {
+            write!(out, "; the labels of {} could not be read", self.without_labels)?;
         }
         Ok(())
     }

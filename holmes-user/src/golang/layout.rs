@@ -29,6 +29,8 @@ pub(super) struct Layout {
     pub(super) go_statement: usize,
     /// The function it began with.
     pub(super) start: usize,
+    /// A pointer to its labels.
+    pub(super) labels: usize,
 }
 
 /// The number of functions that the compiler made up to call others (`FuncIDWrapper`).
@@ -60,6 +62,7 @@ impl Layout {
                 parent: None,
                 go_statement: 296,
                 start: 312,
+                labels: 360,
             },
             21 | 22 => Self {
                 syscall_sp: 112,
@@ -72,6 +75,7 @@ impl Layout {
                 parent: Some(272),
                 go_statement: 280,
                 start: 296,
+                labels: 344,
             },
             // The frame pointer of system calls came in between.
             23 | 24 => Self {
@@ -85,6 +89,7 @@ impl Layout {
                 parent: Some(280),
                 go_statement: 288,
                 start: 304,
+                labels: 352,
             },
             // `sched.ret` is gone.
             25 => Self {
@@ -98,6 +103,7 @@ impl Layout {
                 parent: Some(272),
                 go_statement: 280,
                 start: 296,
+                labels: 344,
             },
             // Flags of cryptography came behind the lock to a thread.
             26 => Self {
@@ -111,6 +117,7 @@ impl Layout {
                 parent: Some(280),
                 go_statement: 288,
                 start: 304,
+                labels: 352,
             },
             _ => return None,
         };
@@ -119,7 +126,7 @@ impl Layout {
 
     /// Bytes up to the last field that is read.
     pub(super) const fn bytes(&self) -> usize {
-        self.start + 8
+        self.labels + 8
     }
 }
 
@@ -133,7 +140,8 @@ mod tests {
             let layout = Layout::of(minor);
             assert_eq!(layout.is_some(), (OLDEST..=NEWEST).contains(&minor), "{minor}");
             if let Some(layout) = layout {
-                assert!(layout.start > layout.go_statement && layout.bytes() < 512);
+                assert!(layout.start > layout.go_statement && layout.labels > layout.start);
+                assert!(layout.bytes() < 512);
             }
         }
     }

@@ -15,7 +15,8 @@ use crate::binary::{Bytes, Elf, GoTable, variables};
 
 /// The function whose code is read.
 const READER: &str = "runtime.forEachGRace";
-/// Bytes of it that are read; it has about 120, and the loads are among the first.
+/// Bytes that are read of a function; those that are asked for have about 120 to 250, and the loads are
+/// among the first.
 const MAX_CODE_BYTES: u64 = 256;
 /// `e_machine` of x86-64, and where it is in the file's header.
 const EM_X86_64: u16 = 62;
@@ -36,17 +37,11 @@ pub(super) fn find(
     elf: &Elf,
     table: &mut GoTable<'_>,
 ) -> Result<ListPlace, GoError> {
-    if crate::binary::u16_at(&elf.header, MACHINE_AT) != EM_X86_64 {
-        return Err(GoError::Processor);
-    }
-    if let Some(function) = table.function_named(READER)? {
-        let len = (function.end - function.entry).min(MAX_CODE_BYTES);
-        if let Some(offset) = elf.offset_of(function.entry) {
-            let code = bytes.read(offset, len as usize)?;
-            if let Some(place) = by_code(&code, function.entry).filter(|place| place.is_data(elf)) {
-                return Ok(place);
-            }
-        }
+    check_processor(elf)?;
+    if let Some((code, entry)) = code_of(bytes, elf, table, READER)?
+        && let Some(place) = by_code(&code, entry).filter(|place| place.is_data(elf))
+    {
+        return Ok(place);
     }
     let found = variables(bytes, &["runtime.allglen", "runtime.allgptr"])?;
     let address = |name| found.iter().find(|&&(found, _)| found == name).map(|&(_, at)| at);
@@ -59,30 +54,67 @@ pub(super) fn find(
 impl ListPlace {
     /// Both are words in memory that is not code.
     fn is_data(&self, elf: &Elf) -> bool {
-        let is_data = |address: u64| {
-            address.is_multiple_of(8)
-                && !elf.segments.iter().any(|segment| {
-                    let into = address.checked_sub(segment.address);
-                    segment.executable && into.is_some_and(|into| into < segment.size)
-                })
-        };
-        self.length != self.pointer && is_data(self.length) && is_data(self.pointer)
+        self.length != self.pointer && is_data(elf, self.length, 8) && is_data(elf, self.pointer, 8)
     }
+}
+
+/// Whether there may be a variable of this size: in memory that is not code.
+pub(super) fn is_data(elf: &Elf, address: u64, size: u64) -> bool {
+    address.is_multiple_of(size)
+        && !elf.segments.iter().any(|segment| {
+            let into = address.checked_sub(segment.address);
+            segment.executable && into.is_some_and(|into| into < segment.size)
+        })
+}
+
+/// Refuses code that is not read here.
+pub(super) fn check_processor(elf: &Elf) -> Result<(), GoError> {
+    let machine = crate::binary::u16_at(&elf.header, MACHINE_AT);
+    if machine == EM_X86_64 { Ok(()) } else { Err(GoError::Processor) }
+}
+
+/// The code of a function, and where it begins; `None` if there is no such function.
+pub(super) fn code_of(
+    bytes: Bytes<'_>,
+    elf: &Elf,
+    table: &mut GoTable<'_>,
+    name: &str,
+) -> Result<Option<(Vec<u8>, u64)>, GoError> {
+    let Some(function) = table.function_named(name)? else { return Ok(None) };
+    let Some(offset) = elf.offset_of(function.entry) else { return Ok(None) };
+    let len = (function.end - function.entry).min(MAX_CODE_BYTES);
+    Ok(Some((bytes.read(offset, len as usize)?, function.entry)))
+}
+
+/// A variable that code loads relative to itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Load {
+    /// Where it is.
+    pub(super) address: u64,
+    /// In bytes: 4 or 8.
+    pub(super) size: u64,
+}
+
+/// The variables of four or eight bytes that code at `address` loads, in the order of the code.
+pub(super) fn loads(code: &[u8], address: u64) -> impl Iterator<Item = Load> {
+    let decoder = Decoder::with_ip(64, code, address, DecoderOptions::NONE);
+    decoder.into_iter().filter_map(|instruction| {
+        let register = instruction.op0_register();
+        let is_load = instruction.mnemonic() == Mnemonic::Mov
+            && instruction.op0_kind() == OpKind::Register
+            && (register.is_gpr64() || register.is_gpr32())
+            && instruction.op1_kind() == OpKind::Memory
+            && instruction.memory_base() == Register::RIP
+            && instruction.segment_prefix() == Register::None;
+        let size = if register.is_gpr64() { 8 } else { 4 };
+        is_load.then(|| Load { address: instruction.ip_rel_memory_address(), size })
+    })
 }
 
 /// The addresses of the first two words that the code loads relative to itself.
 fn by_code(code: &[u8], address: u64) -> Option<ListPlace> {
-    let decoder = Decoder::with_ip(64, code, address, DecoderOptions::NONE);
-    let mut loads = decoder.into_iter().filter_map(|instruction| {
-        let is_load = instruction.mnemonic() == Mnemonic::Mov
-            && instruction.op0_kind() == OpKind::Register
-            && instruction.op0_register().is_gpr64()
-            && instruction.op1_kind() == OpKind::Memory
-            && instruction.memory_base() == Register::RIP
-            && instruction.segment_prefix() == Register::None;
-        is_load.then(|| instruction.ip_rel_memory_address())
-    });
-    Some(ListPlace { length: loads.next()?, pointer: loads.next()? })
+    let mut words = loads(code, address).filter(|load| load.size == 8).map(|load| load.address);
+    Some(ListPlace { length: words.next()?, pointer: words.next()? })
 }
 
 #[cfg(test)]

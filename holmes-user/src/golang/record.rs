@@ -108,6 +108,8 @@ pub(super) struct Alive {
     pub(super) creator: u64,
     pub(super) parent: u64,
     pub(super) start: u64,
+    /// Where its labels are; 0 if it has none.
+    pub(super) labels: u64,
     stops: u8,
 }
 
@@ -148,6 +150,7 @@ impl Record {
             creator: word(layout.go_statement),
             parent: layout.parent.map_or(0, word),
             start: word(layout.start),
+            labels: word(layout.labels),
             stops: bytes.get(layout.stops).copied().unwrap_or_default(),
         })
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::error::GoError;
 use super::goroutine::{Goroutine, Snapshot, StackEnd};
+use super::labels::LabelReader;
 use super::list;
 use super::memory::{Memory, Piece};
 use super::process::GoProcess;
@@ -66,6 +67,7 @@ pub(super) fn read(
         memory,
         walker: Walker::new(code),
         stacks: Stacks::default(),
+        labels: LabelReader::new(target, memory),
         found: Vec::new(),
         counts: Counts::default(),
         frames: Vec::new(),
@@ -112,6 +114,7 @@ struct Counts {
     elsewhere: usize,
     system: usize,
     without_stack: usize,
+    without_labels: usize,
 }
 
 struct Reader<'p, M, C> {
@@ -119,6 +122,7 @@ struct Reader<'p, M, C> {
     memory: &'p M,
     walker: Walker<C>,
     stacks: Stacks,
+    labels: LabelReader<'p, M>,
     /// With its place in the list.
     found: Vec<(usize, Goroutine)>,
     counts: Counts,
@@ -170,9 +174,9 @@ impl<M: Memory, C: Code> Reader<'_, M, C> {
             let is_there = are_there.get(index).copied().unwrap_or(false);
             match later {
                 Some(Record::Alive(later)) if record.is_same(&later) && is_there => {
-                    if self.keep(wanted, &record, copy) {
+                    if self.keep(wanted, &record, copy)? {
                         if bytes >= MOST_BYTES {
-                            self.add(wanted, &record, StackEnd::Cut);
+                            self.add(wanted, &record, StackEnd::Cut)?;
                         } else {
                             deep.push(wanted);
                         }
@@ -187,32 +191,37 @@ impl<M: Memory, C: Code> Reader<'_, M, C> {
     }
 
     /// Takes a goroutine whose stack is of the time of its record. `true` if more of it has to be read.
-    fn keep(&mut self, wanted: Wanted, record: &Alive, copy: &[u8]) -> bool {
+    fn keep(&mut self, wanted: Wanted, record: &Alive, copy: &[u8]) -> Result<bool, GoError> {
         let Some((_, pc)) = record.at else {
             self.frames.clear();
             self.frames.push(record.start.wrapping_add(1));
-            self.add(wanted, record, StackEnd::Unknown);
-            return false;
+            self.add(wanted, record, StackEnd::Unknown)?;
+            return Ok(false);
         };
         let stack = StackCopy { pc, bytes: copy, whole: whole(record) };
         match self.walker.walk(stack, &mut self.frames) {
-            WalkEnd::NeedsMore => return true,
+            WalkEnd::NeedsMore => return Ok(true),
             WalkEnd::Stack(end) => {
                 self.counts.parked += 1;
                 self.counts.elsewhere += usize::from(!self.walker.is_code(pc));
-                self.add(wanted, record, end);
+                self.add(wanted, record, end)?;
             }
         }
-        false
+        Ok(false)
     }
 
     /// Adds a goroutine with the frames that were found.
-    fn add(&mut self, wanted: Wanted, record: &Alive, end: StackEnd) {
+    fn add(&mut self, wanted: Wanted, record: &Alive, end: StackEnd) -> Result<(), GoError> {
         let stack = self.stacks.intern(&self.frames, end).unwrap_or_else(|| {
             self.counts.without_stack += 1;
             // There is always room for this one: it is made for each without being kept.
             Arc::new(super::goroutine::Stack { addresses: Box::default(), end: StackEnd::Unknown })
         });
+        let labels = match record.labels {
+            0 => None,
+            address => self.labels.read(address)?,
+        };
+        self.counts.without_labels += usize::from(labels.is_none() && record.labels != 0);
         let goroutine = Goroutine {
             id: record.id,
             state: record.state,
@@ -221,9 +230,11 @@ impl<M: Memory, C: Code> Reader<'_, M, C> {
             creator: record.creator,
             parent: record.parent,
             stack,
+            labels,
             mark: record.mark(wanted.address),
         };
         self.found.push((wanted.place, goroutine));
+        Ok(())
     }
 
     /// The records of goroutines; `None` where there is no memory.
@@ -238,7 +249,8 @@ impl<M: Memory, C: Code> Reader<'_, M, C> {
 
     /// Checks that it fits together.
     fn finish(mut self, taken: Nanos) -> Result<Snapshot, GoError> {
-        let Counts { unread, nonsense, parked, elsewhere, system, without_stack } = self.counts;
+        let Counts { unread, nonsense, parked, elsewhere, system, without_stack, without_labels } =
+            self.counts;
         let count = self.found.len();
         let mut ids: Vec<u64> = self.found.iter().map(|(_, goroutine)| goroutine.id).collect();
         ids.sort_unstable();
@@ -261,7 +273,17 @@ impl<M: Memory, C: Code> Reader<'_, M, C> {
         let goroutines = self.found.into_iter().map(|(_, goroutine)| goroutine).collect();
         let (pid, took) = (self.target.pid, Default::default());
         let version = self.target.version.clone();
-        Ok(Snapshot { pid, version, taken, took, goroutines, system, unread, without_stack })
+        Ok(Snapshot {
+            pid,
+            version,
+            taken,
+            took,
+            goroutines,
+            system,
+            unread,
+            without_stack,
+            without_labels,
+        })
     }
 }
 

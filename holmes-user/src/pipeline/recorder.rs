@@ -29,6 +29,7 @@ use crate::signals::{KernelLog, Raised, SampledCpu, SignalReader, Target};
 use crate::store::{IncidentStore, ProbeOff};
 use crate::symbolize::NameStats;
 
+mod go_heap;
 mod goroutines;
 mod memory;
 mod reload;

@@ -6,10 +6,14 @@ use holmes_common::limits::WAIT_SHARE;
 
 use crate::capture::{Incident, Losses, Reason};
 use crate::rules::FiredRule;
-use crate::window::{Cut, ProfileKind, Timeline};
+use crate::window::{Cut, HeapNote, ProfileKind, Timeline};
 
 /// Losses above this share of the samples taken make a profile's shares doubtful, in percent.
 const DOUBTFUL_PERCENT: f64 = 1.0;
+
+/// What a Go program's own heap profile is, in its comments.
+const GO_HEAP: &str = "alloc_* is since the program began, inuse_* what of that was not freed, both as of \
+                       the collections before; scaled up from the samples as Go's own tools do";
 
 /// When and of what a profile was made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,16 +52,24 @@ impl About {
                 None => "rule: none, triggered by hand".to_owned(),
             },
         };
-        let onset = incident.onset.since(incident.start).as_secs_f64();
         let mut comments = vec![
             format!("holmes-ebpf {}", env!("CARGO_PKG_VERSION")),
             format!("target: {}", incident.target),
             rule,
-            format!(
-                "window: {:.3} s, onset after {onset:.3} s of the incident",
-                cut.to.since(cut.from).as_secs_f64()
-            ),
         ];
+        let sample_period_ns = incident.sample_period_ns;
+        if cut.kind == ProfileKind::GoHeap {
+            // Nothing of it went through the window. Of several the coarsest counts.
+            comments.extend(incident.go_heaps.iter().map(|heap| heap.text.clone()));
+            comments.push(GO_HEAP.to_owned());
+            let memory_interval = incident.go_heaps.iter().map(|it| it.rate).max().unwrap_or(0);
+            return Self { start_unix_ns, sample_period_ns, memory_interval, comments };
+        }
+        let onset = incident.onset.since(incident.start).as_secs_f64();
+        comments.push(format!(
+            "window: {:.3} s, onset after {onset:.3} s of the incident",
+            cut.to.since(cut.from).as_secs_f64()
+        ));
         comments.extend(loss_comments(&incident.losses, cut.kind));
         if cut.kind == ProfileKind::Memory {
             comments.extend(memory_comments(incident, cut));
@@ -65,8 +77,7 @@ impl About {
         if cut.kind == ProfileKind::Blocked {
             comments.extend(wait_comments(cut, &incident.losses));
         }
-        let (sample_period_ns, memory_interval) =
-            (incident.sample_period_ns, incident.memory_interval);
+        let memory_interval = incident.memory_interval;
         Self { start_unix_ns, sample_period_ns, memory_interval, comments }
     }
 
@@ -121,6 +132,17 @@ impl About {
         ));
         comments.extend(notes);
         Self { start_unix_ns, sample_period_ns: 0, memory_interval: interval, comments }
+    }
+
+    /// Of the heap profile that a Go program keeps of itself.
+    pub fn go_heap(start_unix_ns: u64, target: &str, heap: &HeapNote) -> Self {
+        let comments = vec![
+            format!("holmes-ebpf {}", env!("CARGO_PKG_VERSION")),
+            format!("target: {target}"),
+            heap.text.clone(),
+            GO_HEAP.to_owned(),
+        ];
+        Self { start_unix_ns, sample_period_ns: 0, memory_interval: heap.rate, comments }
     }
 
     /// Of the goroutines of a process. `notes` say how far they can be trusted.

@@ -38,7 +38,7 @@ pub fn write(cut: &Cut, symbols: &SymbolTable) -> String {
 /// The value that is shown: a line has room for one.
 fn shown(kind: ProfileKind, values: &Values) -> i64 {
     match kind {
-        ProfileKind::Allocations => values[3],
+        ProfileKind::Allocations | ProfileKind::GoHeap => values[3],
         ProfileKind::Blocked => values[1],
         ProfileKind::Cpu
         | ProfileKind::Mmap

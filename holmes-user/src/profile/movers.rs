@@ -107,7 +107,7 @@ fn value(kind: ProfileKind, sample: &CutSample) -> i64 {
             sample.values[1]
         }
         ProfileKind::Threads | ProfileKind::Goroutines => sample.values[0],
-        ProfileKind::Allocations => sample.values[3],
+        ProfileKind::Allocations | ProfileKind::GoHeap => sample.values[3],
     }
 }
 

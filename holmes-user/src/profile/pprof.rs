@@ -66,7 +66,7 @@ const fn default_type(kind: ProfileKind) -> &'static str {
         ProfileKind::Mmap => "mapped",
         ProfileKind::Threads => "created",
         ProfileKind::Blocked => "delay",
-        ProfileKind::Memory | ProfileKind::Allocations => "inuse_space",
+        ProfileKind::Memory | ProfileKind::Allocations | ProfileKind::GoHeap => "inuse_space",
         ProfileKind::Goroutines => "goroutine",
     }
 }
@@ -80,7 +80,7 @@ fn period(kind: ProfileKind, about: &About) -> ((&'static str, &'static str), i6
         | ProfileKind::Threads
         | ProfileKind::Blocked
         | ProfileKind::Goroutines => (kind.sample_types()[0], 1),
-        ProfileKind::Memory | ProfileKind::Allocations => {
+        ProfileKind::Memory | ProfileKind::Allocations | ProfileKind::GoHeap => {
             (("space", "bytes"), signed(about.memory_interval.max(1)))
         }
     }
@@ -136,7 +136,7 @@ impl Encoder<'_> {
         let mut labels = vec![Label { key: pid, num: owner.tgid.into(), ..Default::default() }];
         let container = owner.cgroup.container.as_ref().map_or("", |container| &container.id);
         let (memory, wait, lock, holder, blocked_for) = match sample.detail {
-            Detail::None => ("", "", 0, 0, 0),
+            Detail::None | Detail::Size(_) => ("", "", 0, 0, 0),
             Detail::Memory(memory) => (memory.label().unwrap_or_default(), "", 0, 0, 0),
             Detail::Wait { cause, lock, holder, blocked_for } => {
                 ("", cause.label(), lock, holder, blocked_for)
@@ -161,6 +161,11 @@ impl Encoder<'_> {
         if blocked_for != 0 {
             let (key, num_unit) = (self.strings.id("blocked_for"), self.strings.id("nanoseconds"));
             labels.push(Label { key, num: signed(blocked_for), num_unit, ..Default::default() });
+        }
+        if let Detail::Size(bytes) = sample.detail {
+            // As Go's own heap profiles have it.
+            let key = self.strings.id("bytes");
+            labels.push(Label { key, num: signed(bytes), ..Default::default() });
         }
         for (key, text) in &sample.labels {
             let (key, str) = (self.strings.id(key), self.strings.id(text));

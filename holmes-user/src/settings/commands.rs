@@ -70,6 +70,8 @@ pub struct GoroutineSettings {
     pub format: GoroutineFormat,
     /// How long after the first look there is a second, if there is one.
     pub twice: Option<Duration>,
+    /// Whether the heap profile that the program keeps of itself is read instead.
+    pub heap: bool,
     /// Nothing but errors.
     pub quiet: bool,
 }

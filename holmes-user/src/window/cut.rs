@@ -39,6 +39,9 @@ pub enum ProfileKind {
     Allocations,
     /// Values: goroutines (count).
     Goroutines,
+    /// Values: allocations and their bytes, since the program began and in use at its last collections, as
+    /// a Go program has sampled them itself.
+    GoHeap,
 }
 
 impl ProfileKind {
@@ -55,6 +58,7 @@ impl ProfileKind {
             Self::Blocked => "blocked",
             Self::Allocations => "allocations",
             Self::Goroutines => "goroutines",
+            Self::GoHeap => "goheap",
         }
     }
 
@@ -66,7 +70,7 @@ impl ProfileKind {
             Self::Threads => &[("created", "count"), ("alive", "count")],
             Self::Blocked => &[("blockings", "count"), ("delay", "nanoseconds")],
             Self::Goroutines => &[("goroutine", "count")],
-            Self::Memory | Self::Allocations => &[
+            Self::Memory | Self::Allocations | Self::GoHeap => &[
                 ("alloc_objects", "count"),
                 ("alloc_space", "bytes"),
                 ("inuse_objects", "count"),
@@ -116,6 +120,8 @@ pub enum Detail {
         /// digit, so that threads that began together are together. 0 if it is not.
         blocked_for: u64,
     },
+    /// How large the allocations were, in bytes each.
+    Size(u64),
 }
 
 impl Detail {

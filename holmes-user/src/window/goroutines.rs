@@ -2,6 +2,7 @@
 //!
 //! Must not: leave out a goroutine: the values sum up to all of them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -9,7 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use super::cut::{Cut, CutSample, Detail, Labels, Owner, ProfileKind, pair};
 use crate::collect::{Nanos, Stack};
-use crate::golang::{Blocked, Snapshot, StackEnd, State};
+use crate::golang::{Blocked, LabelSet, Snapshot, StackEnd, State};
+
+/// Names of labels that a profile of goroutines has by itself.
+const TAKEN: [&str; 9] =
+    ["pid", "comm", "cgroup", "container", "recorder", "state", "wait_reason", "blocked", "stack"];
 
 /// The goroutines of one process, as a snapshot has found them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -26,7 +31,7 @@ pub struct GoroutineSample {
     /// Their addresses, leaf first: as in other samples the leaf's is exact.
     pub addresses: Box<[u64]>,
     /// `state`, `wait_reason` where they wait, `blocked` where they did not move, `stack` where it is not
-    /// whole.
+    /// whole, and those that the program has given them.
     pub labels: Labels,
     /// How many.
     pub count: i64,
@@ -35,18 +40,20 @@ pub struct GoroutineSample {
 impl ProcessGoroutines {
     /// Those of a snapshot; with how long they are blocked, where that was measured.
     pub fn of(snapshot: &Snapshot, blocked: Option<&Blocked>, owner: Arc<Owner>) -> Self {
-        type Key<'a> = (&'a [u64], StackEnd, State, bool);
+        type Key<'a> = (&'a [u64], StackEnd, State, bool, Option<&'a LabelSet>);
         let mut counts: BTreeMap<Key<'_>, i64> = BTreeMap::new();
         for (index, goroutine) in snapshot.goroutines.iter().enumerate() {
             let stayed = blocked.is_some_and(|blocked| blocked.has_stayed(index));
-            let key = (&*goroutine.stack.addresses, goroutine.stack.end, goroutine.state, stayed);
+            let given = goroutine.labels.as_deref();
+            let stack = &goroutine.stack;
+            let key = (&*stack.addresses, stack.end, goroutine.state, stayed, given);
             *counts.entry(key).or_default() += 1;
         }
         let span: Option<Arc<str>> = blocked.map(|blocked| {
             let millis = std::time::Duration::from_millis(blocked.span.as_millis() as u64);
             format!("at least {}", humantime::format_duration(millis)).into()
         });
-        let samples = counts.into_iter().map(|((addresses, end, state, stayed), count)| {
+        let samples = counts.into_iter().map(|((addresses, end, state, stayed, given), count)| {
             let mut labels: Labels = vec![("state".into(), state.word().into())];
             if matches!(state, State::Waiting(_) | State::Leaked(_)) {
                 labels.push(("wait_reason".into(), state.text(&snapshot.version).into()));
@@ -57,6 +64,7 @@ impl ProcessGoroutines {
             if let Some(text) = stack_label(end) {
                 labels.push(("stack".into(), text.into()));
             }
+            labels.extend(given.into_iter().flat_map(LabelSet::texts).filter_map(given_label));
             GoroutineSample { addresses: user(addresses, end), labels, count }
         });
         Self { owner, samples: samples.collect() }
@@ -75,6 +83,18 @@ pub fn goroutine_cut(processes: &[ProcessGoroutines], from: Nanos, to: Nanos) ->
         })
     });
     Cut { kind: ProfileKind::Goroutines, from, to, samples: samples.collect() }
+}
+
+/// A label that the program has given a goroutine. What a profile says itself keeps its name, and the
+/// program's gets another one.
+fn given_label((name, value): (String, String)) -> Option<(Cow<'static, str>, Arc<str>)> {
+    // A label without a value is none in a profile.
+    if value.is_empty() {
+        return None;
+    }
+    let is_taken = name.is_empty() || TAKEN.contains(&name.as_str());
+    let name = if is_taken { format!("label.{name}") } else { name };
+    Some((name.into(), value.into()))
 }
 
 const fn stack_label(end: StackEnd) -> Option<&'static str> {

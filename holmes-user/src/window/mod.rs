@@ -22,6 +22,7 @@ mod allocations;
 mod bucket;
 mod cut;
 mod cutting;
+mod go_heap;
 mod goroutines;
 mod intern;
 mod owner;
@@ -42,6 +43,7 @@ mod tests;
 
 pub use allocations::{AllocationLedger, AllocationStats};
 pub use cut::{Cut, CutSample, Detail, Labels, MAX_VALUES, Owner, ProfileKind, Values, pair};
+pub use go_heap::{HeapNote, HeapSample, ProcessHeap, go_heap_cut};
 pub use goroutines::{GoroutineSample, ProcessGoroutines, goroutine_cut};
 pub use resident::ResidentStats;
 pub use ring::{MAX_SPAN_SECONDS, Window};

@@ -25,6 +25,8 @@ pub struct PerKind {
     pub allocations: u64,
     /// Goroutines: none, as they are read where they are.
     pub goroutines: u64,
+    /// Allocations that Go programs have sampled: none, likewise.
+    pub go_heap: u64,
 }
 
 impl PerKind {
@@ -38,6 +40,7 @@ impl PerKind {
             ProfileKind::Blocked => self.blocked,
             ProfileKind::Allocations => self.allocations,
             ProfileKind::Goroutines => self.goroutines,
+            ProfileKind::GoHeap => self.go_heap,
         }
     }
 
@@ -50,6 +53,7 @@ impl PerKind {
             ProfileKind::Blocked => &mut self.blocked,
             ProfileKind::Allocations => &mut self.allocations,
             ProfileKind::Goroutines => &mut self.goroutines,
+            ProfileKind::GoHeap => &mut self.go_heap,
         }
     }
 
@@ -61,6 +65,7 @@ impl PerKind {
         self.blocked += other.blocked;
         self.allocations += other.allocations;
         self.goroutines += other.goroutines;
+        self.go_heap += other.go_heap;
     }
 }
 

@@ -89,10 +89,26 @@ impl Workload {
     pub fn goroutines(version: Option<&str>, arguments: &[&str], c: bool) -> anyhow::Result<Self> {
         let files: &[&str] =
             if c { &["goroutines.go", "goroutines_cgo.go"] } else { &["goroutines.go"] };
-        let kind: String = arguments.concat().replace(|it: char| !it.is_alphanumeric(), "");
         let c_kind = if c { "-c" } else { "" };
-        let name = format!("goroutines-{}{kind}{c_kind}", version.unwrap_or("installed"));
+        let name = format!("goroutines-{}{c_kind}", variant(version, arguments));
         let program = Build { files, arguments, c, version }.named(&name)?;
         Ok(Self::new(program, "", ""))
     }
+
+    /// `tests/workloads/heap.go`, built by this version of Go (the installed one, if `None`) with these
+    /// arguments of `go build`.
+    ///
+    /// # Errors
+    /// That Go cannot be had, or refuses.
+    pub fn go_heap(version: Option<&str>, arguments: &[&str]) -> anyhow::Result<Self> {
+        let name = format!("heap-{}", variant(version, arguments));
+        let build = Build { files: &["heap.go"], arguments, c: false, version };
+        Ok(Self::new(build.named(&name)?, "", ""))
+    }
+}
+
+/// What tells programs of other versions and arguments apart, as part of a name.
+fn variant(version: Option<&str>, arguments: &[&str]) -> String {
+    let arguments = arguments.concat().replace(|it: char| !it.is_alphanumeric(), "");
+    format!("{}{arguments}", version.unwrap_or("installed"))
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::input::{CaptureSettings, Counters, GoroutineLook, MemoryLook, Start};
+use super::super::input::{
+    CaptureSettings, Counters, GoHeapLook, GoroutineLook, MemoryLook, Start,
+};
 use super::super::names::RecordedName;
 use super::super::oom::OomKill;
 use crate::collect::{CgroupId, Nanos, Observation};
@@ -45,6 +47,7 @@ pub(super) enum Line<'a> {
     },
     Memory(Cow<'a, MemoryLook>),
     Goroutines(Cow<'a, GoroutineLook>),
+    GoHeap(Cow<'a, GoHeapLook>),
     OomKill(Cow<'a, OomKill>),
     Trigger {
         time: Nanos,

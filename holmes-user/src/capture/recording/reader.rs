@@ -256,6 +256,11 @@ impl<R: BufRead> Reader<R> {
                 images.clone().try_for_each(check_mappings)?;
                 Input::Goroutines(look.into_owned())
             }
+            Line::GoHeap(look) => {
+                let images = look.processes.iter().filter_map(|it| it.owner.image.as_deref());
+                images.clone().try_for_each(check_mappings)?;
+                Input::GoHeap(look.into_owned())
+            }
             Line::OomKill(kill) => Input::OomKill(kill.into_owned()),
             Line::Trigger { time, target } => {
                 Input::Trigger { time, target: target.map(|target| target.into_owned()) }

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::super::tests::{cpu_spike, start};
-use super::super::{FlightRecorder, GoroutineLook, Incident, Input, RecordedLine, RecordedName};
+use super::super::{
+    FlightRecorder, GoHeapLook, GoroutineLook, Incident, Input, RecordedLine, RecordedName,
+};
 use super::*;
 use crate::collect::{Comm, Nanos, What};
 use crate::signals::{MemoryLimit, MemoryUse, Reading, Signal, SignalFrame, Target, Warning};
 use crate::window::testing::Process;
-use crate::window::{GoroutineSample, Owner, ProcessGoroutines};
+use crate::window::{GoroutineSample, HeapNote, HeapSample, Owner, ProcessGoroutines, ProcessHeap};
 
 fn written(inputs: &[Input]) -> Vec<u8> {
     let mut writer = Writer::new(Vec::new(), &start()).expect("a vector takes everything");
@@ -113,6 +115,26 @@ fn every_kind_of_input_comes_back() {
                     addresses: [1, u64::MAX].into(),
                     labels: vec![("state".into(), "waiting".into())],
                     count: 3,
+                }],
+            }],
+        }),
+        Input::GoHeap(GoHeapLook {
+            time: Nanos(4),
+            target: Target::Host,
+            processes: vec![ProcessHeap {
+                owner: Owner {
+                    tgid: 7,
+                    comm: Comm::from("app".to_owned()),
+                    cgroup: app.cgroup.clone(),
+                    image: None,
+                    recorder: false,
+                }
+                .into(),
+                note: HeapNote { rate: 1 << 19, text: "go1.26.0".to_owned() },
+                samples: vec![HeapSample {
+                    addresses: [1, u64::MAX].into(),
+                    size: 1024,
+                    values: [2, 2048, 1, i64::MAX],
                 }],
             }],
         }),

@@ -64,6 +64,7 @@ impl<W: Write> Writer<W> {
             &Input::Clock { monotonic, unix_ns } => Line::Clock { monotonic, unix_ns },
             Input::Memory(look) => Line::Memory(Cow::Borrowed(look)),
             Input::Goroutines(look) => Line::Goroutines(Cow::Borrowed(look)),
+            Input::GoHeap(look) => Line::GoHeap(Cow::Borrowed(look)),
             Input::OomKill(kill) => Line::OomKill(Cow::Borrowed(kill)),
             Input::Trigger { time, target } => {
                 Line::Trigger { time: *time, target: target.as_ref().map(Cow::Borrowed) }

@@ -2,8 +2,10 @@
 
 use super::super::recording::{Reader, Writer};
 use super::*;
+use crate::collect::Comm;
 use crate::rules::{FiredRule, LeakRule};
 use crate::signals::{MemoryLimit, MemoryUse, Warning};
+use crate::window::{HeapNote, HeapSample, Owner, ProcessHeap};
 
 fn with_memory_rules() -> Start {
     let leak =
@@ -73,6 +75,55 @@ fn a_leak_that_no_other_rule_sees_is_caught_and_again_in_a_replay() {
     let mut again = FlightRecorder::new(with_memory_rules());
     let replayed = run(&mut again, recorded(&inputs));
     assert_eq!(format!("{incidents:?}"), format!("{replayed:?}"));
+}
+
+/// A look at the heap profile that a Go program of this target keeps of itself.
+fn go_heap(at: u64, target: &str, bytes: i64) -> Input {
+    let of = Process::new(7, target);
+    let owner = Owner {
+        tgid: 7,
+        comm: Comm::from("app".to_owned()),
+        cgroup: of.cgroup,
+        image: None,
+        recorder: false,
+    };
+    let samples = [(&[0x1001, 0x2001][..], bytes), (&[0x3001][..], 1)];
+    let samples = samples.map(|(addresses, bytes)| HeapSample {
+        addresses: addresses.into(),
+        size: 64,
+        values: [9, 9 * bytes, 1, bytes],
+    });
+    Input::GoHeap(GoHeapLook {
+        time: Nanos::from_secs(START_S + at),
+        target: cgroup(target),
+        processes: vec![ProcessHeap {
+            owner: owner.into(),
+            note: HeapNote { rate: 1 << 19, text: "go1.26.0".to_owned() },
+            samples: samples.into(),
+        }],
+    })
+}
+
+#[test]
+fn the_heap_profiles_of_go_programs_are_those_of_the_last_look() {
+    let mut inputs = leak();
+    let cut = inputs.iter().position(|it| matches!(it, Input::Tick(at) if after_start(*at) >= 68));
+    let looks = [go_heap(66, "/app", 100), go_heap(67, "/app", 200), go_heap(67, "/other", 300)];
+    inputs.splice(cut.unwrap()..cut.unwrap(), looks);
+    let mut recorder = FlightRecorder::new(with_memory_rules());
+    let incidents = run(&mut recorder, inputs.clone());
+    let [incident] = incidents.as_slice() else { panic!("{} incidents", incidents.len()) };
+    let heap = incident.cuts.iter().find(|cut| cut.stem == "goheap").unwrap();
+    assert_eq!(heap.cut.totals(), [18, 9 * 201, 2, 201]);
+    assert_eq!(incident.go_heaps.len(), 1);
+    let mut again = FlightRecorder::new(with_memory_rules());
+    let replayed = run(&mut again, recorded(&inputs));
+    assert_eq!(format!("{incidents:?}"), format!("{replayed:?}"));
+    // What is about the CPU is not about that.
+    let mut inputs = cpu_spike();
+    inputs.insert(inputs.len() - 30, go_heap(70, "/app", 100));
+    let incidents = run(&mut FlightRecorder::new(start()), inputs);
+    assert!(!incidents.is_empty() && incidents.iter().all(|it| it.go_heaps.is_empty()));
 }
 
 #[test]

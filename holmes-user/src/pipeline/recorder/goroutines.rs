@@ -41,18 +41,23 @@ impl Recorder {
                     continue;
                 }
             };
-            let comm = std::fs::read_to_string(Path::new(PROC).join(pid.to_string()).join("comm"));
-            let cgroup =
-                Cgroup { id: CgroupId::default(), container: Container::from_path(&path), path };
-            let owner = Owner {
-                tgid: pid,
-                comm: Comm::from(comm.unwrap_or_default().trim_end().to_owned()),
-                cgroup: Arc::new(cgroup),
-                image: self.live.attributor.prepare(pid, clock::monotonic()),
-                recorder: false,
-            };
+            let owner = self.owner_of(pid, path);
             found.push(ProcessGoroutines::of(&snapshot, None, Arc::new(owner)));
         }
         found
+    }
+
+    /// Whose a process's stacks are; with the path of its cgroup.
+    pub(super) fn owner_of(&mut self, pid: u32, path: String) -> Owner {
+        let comm = std::fs::read_to_string(Path::new(PROC).join(pid.to_string()).join("comm"));
+        let cgroup =
+            Cgroup { id: CgroupId::default(), container: Container::from_path(&path), path };
+        Owner {
+            tgid: pid,
+            comm: Comm::from(comm.unwrap_or_default().trim_end().to_owned()),
+            cgroup: Arc::new(cgroup),
+            image: self.live.attributor.prepare(pid, clock::monotonic()),
+            recorder: false,
+        }
     }
 }

@@ -62,8 +62,12 @@ impl Recorder {
         let kills = victims.iter().filter_map(|pid| self.kernel_log.kill_of(*pid)).collect();
         let watched = |owner: &Owner| target.holds(owner.tgid, &owner.cgroup);
         let holders = if waits { lock_holders(self.flight.window(), &watched) } else { Vec::new() };
+        let go_heap = report.as_ref().and_then(|report| self.look_at_go_heap(&target, report));
         let look = MemoryLook { time, target, gone, resident, report, holders, kills };
         self.feed(Input::Memory(look));
+        if let Some(go_heap) = go_heap {
+            self.feed(Input::GoHeap(go_heap));
+        }
     }
 
     /// The same as [`Self::look_at_blocked`] for all incidents under way: when the probes are detached nobody can

@@ -40,6 +40,7 @@ pub(in crate::store) fn incident() -> Incident {
         trigger_unix_ns: 1_793_675_700_250_000_000,
         sample_period_ns: 20_408_163,
         memory_interval: 524_288,
+        go_heaps: Vec::new(),
         memory: None,
         victims: Vec::new(),
         losses: Losses {
