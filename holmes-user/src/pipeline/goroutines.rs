@@ -37,7 +37,7 @@ pub fn run(settings: &GoroutineSettings) -> anyhow::Result<()> {
     }
     info!("{snapshot}, read in {:.1} ms", snapshot.took.as_secs_f64() * 1e3);
     if snapshot.unread > 0 {
-        warn!("{} goroutines went on too fast to be read", snapshot.unread);
+        warn!("{} goroutines went on too fast to be read, or make no sense", snapshot.unread);
     }
     let bytes = match settings.format {
         GoroutineFormat::Pprof => {
