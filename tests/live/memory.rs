@@ -46,12 +46,16 @@ fn counted(metrics: &Metrics, cgroup: &str) -> Counts {
 #[test]
 fn every_byte_asked_for_is_counted_and_what_failed_is_not() -> anyhow::Result<()> {
     let Some(_machine) = machine::live()? else { return Ok(()) };
+    // Nothing is read there.
+    every_byte_is_counted(Confinement::default().without_tracefs())
+}
+
+/// By a recorder in such a world.
+pub(crate) fn every_byte_is_counted(world: Confinement) -> anyhow::Result<()> {
     let cgroup = TestCgroup::new()?;
     let name = cgroup.name();
     let mut program = Program::start(&Workload::c("memory")?, Some(&cgroup))?;
-    // Nothing is read there.
-    let bare = Confinement::default().without_tracefs();
-    let recorder = Setup::no_rules().cgroup(&cgroup).confined(bare).start()?;
+    let recorder = Setup::no_rules().cgroup(&cgroup).confined(world).start()?;
     // The program is quiet here, so a page that is a moment old is as good as a new one.
     let before = counted(&recorder.metrics()?, &name);
     let asked = asked(&program.ask("script", "asked ")?)?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use holmes_tests::cgroup::TestCgroup;
 use holmes_tests::command::recorder_binary;
+use holmes_tests::confine::Confinement;
 use holmes_tests::machine;
 use holmes_tests::profile_view::ProfileView;
 use holmes_tests::program::Program;
@@ -44,6 +45,15 @@ pub(crate) fn recorded<R>(
     program: &mut Program,
     act: impl FnOnce(&mut Program) -> anyhow::Result<R>,
 ) -> anyhow::Result<(R, ProfileView)> {
+    recorded_in(&Confinement::default(), program, act)
+}
+
+/// The same by a recorder in such a world.
+fn recorded_in<R>(
+    world: &Confinement,
+    program: &mut Program,
+    act: impl FnOnce(&mut Program) -> anyhow::Result<R>,
+) -> anyhow::Result<(R, ProfileView)> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("waits.pb.gz");
     let output = file.to_str().context("a path that is not UTF-8")?;
@@ -51,6 +61,7 @@ pub(crate) fn recorded<R>(
     let mut command = Command::new(recorder_binary()?);
     command.args(["record", "-e", "blocked", "-p", &pid, "-d", "10m", "-o", output]);
     command.stdin(Stdio::null());
+    world.apply(&mut command)?;
     let recorder = Program::spawn(command)?;
     recorder.hear_error("recording")?;
     let result = act(program)?;
@@ -62,11 +73,17 @@ pub(crate) fn recorded<R>(
 #[test]
 fn sleeps_locks_pipes_and_a_shared_cpu() -> anyhow::Result<()> {
     let Some(_machine) = machine::live()? else { return Ok(()) };
+    waits_are_as_measured(&Confinement::default())
+}
+
+/// By a recorder in such a world.
+pub(crate) fn waits_are_as_measured(world: &Confinement) -> anyhow::Result<()> {
     let mut program = Program::start(&Workload::bare_c("waits")?, None)?;
     // The tables come with the first stacks.
     program.ask("often 100", "waited ")?;
-    let (truth, profile) =
-        recorded(&mut program, |program| waited(&program.ask("script 5000", "waited ")?))?;
+    let (truth, profile) = recorded_in(world, &mut program, |program| {
+        waited(&program.ask("script 5000", "waited ")?)
+    })?;
     let causes = ["sleep", "futex", "io", "run_queue"];
     ensure!(truth.len() == causes.len(), "{} functions", truth.len());
     for (Waited { name, times, nanoseconds }, cause) in truth.iter().zip(causes) {
