@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"runtime/pprof"
 	"strconv"
 	"strings"
@@ -87,7 +88,9 @@ func main() {
 			go dump(debug, stop, count)
 		case "rest":
 			stop <- true
-			fmt.Printf("rested after %d dumps\n", <-count)
+			dumps := <-count
+			runtime.GC()
+			fmt.Printf("rested after %d dumps\n", dumps)
 		}
 	}
 }

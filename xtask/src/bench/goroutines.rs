@@ -3,7 +3,8 @@
 //!
 //! Whatever reads from outside takes a CPU's time, of which a small machine has little: the same is done
 //! to another process of the same kind, whose answers nobody waits for. What the server loses beyond that
-//! is a disturbance. A round has each way once; its figures are divided by those of its quiet time.
+//! is a disturbance. A round has each way once, and is short, so that what else goes on is the same for all;
+//! its figures are divided by those of its quiet time. Every other one is turned round.
 //!
 //! Must not: compare rounds with each other.
 
@@ -51,7 +52,13 @@ enum Way {
 }
 
 const WAYS: [Way; 6] =
-    [Way::Quiet, Way::Outside, Way::Inside(1), Way::QuietAgain, Way::Beside, Way::Inside(2)];
+    [Way::Quiet, Way::Outside, Way::Beside, Way::QuietAgain, Way::Inside(1), Way::Inside(2)];
+
+/// How long each is gone on with.
+const TIME: Duration = Duration::from_secs(3);
+
+/// From one to the next: the server cleans up what it was left with.
+const BETWEEN: Duration = Duration::from_millis(300);
 
 impl Way {
     fn name(self) -> &'static str {
@@ -73,13 +80,12 @@ impl Way {
 pub fn run(session: &Session, table: &mut Table) -> Result<()> {
     let mut bench =
         Bench { server: Server::start(session)?, other: Server::start(session)?, session };
-    let rounds = session.scale(8, 3);
+    let rounds = session.scale(20, 4);
     let mut taken = WAYS.map(|_| Vec::new());
     let mut dumps = WAYS.map(|_| Vec::new());
     for round in 0..rounds {
         for step in 0..WAYS.len() {
-            // Another one begins each round.
-            let at = (round + step) % WAYS.len();
+            let at = if round % 2 == 0 { step } else { WAYS.len() - 1 - step };
             let (latencies, per_second) = bench.phase(WAYS[at])?;
             taken[at].push(latencies);
             dumps[at].push(per_second);
@@ -99,7 +105,7 @@ pub fn run(session: &Session, table: &mut Table) -> Result<()> {
         }
     }
     for (shown, above) in SHOWN {
-        let what = "dumped itself, not the other one";
+        let what = "this one dumped, not another one";
         let row = times(what, shown, of(Way::Outside), of(Way::Beside), above);
         // The longest of a few thousand answers tells of the machine.
         let budget = if above == 0 { Budget::None } else { Budget::AtMost(BUDGET) };
@@ -143,11 +149,10 @@ struct Bench<'s> {
 impl Bench<'_> {
     /// The server's answers while that goes on, and how many dumps in a second there were.
     fn phase(&mut self, way: Way) -> Result<(Latencies, f64)> {
-        self.session.check()?;
-        let time = Duration::from_secs(self.session.scale(8, 3));
+        self.session.pause(BETWEEN)?;
         let address = self.server.address;
-        let measure = || Latencies::measure(address, time);
-        let per_second = |dumps: u32| f64::from(dumps) / time.as_secs_f64();
+        let measure = || Latencies::measure(address, TIME);
+        let per_second = |dumps: u32| f64::from(dumps) / TIME.as_secs_f64();
         match way {
             Way::Quiet | Way::QuietAgain => Ok((measure()?, 0.0)),
             Way::Outside | Way::Beside => {
