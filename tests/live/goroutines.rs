@@ -1,5 +1,7 @@
 //! Goroutines from outside are what the program says of itself.
 
+mod awry;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -54,7 +54,7 @@ const TRACED: &str = "/proc/sys/kernel/ftrace_enabled";
 fn every_byte_asked_for_is_counted_and_what_failed_is_not() -> anyhow::Result<()> {
     let Some(_machine) = machine::live()? else { return Ok(()) };
     // Nothing is read there.
-    expect_every_byte(Confinement::default().without_tracefs(), |line| {
+    every_byte_is_counted_by(Confinement::default().without_tracefs(), |line| {
         // Some virtual machines allow no program on any function; and before some release the kernel's
         // types told the five functions apart. There is no other reason.
         let is_refused = line.contains("Operation not permitted") || machine::kernel()? < (6, 12);
@@ -74,20 +74,26 @@ fn where_functions_are_not_traced_every_byte_counts_too() -> anyhow::Result<()> 
     let off = tempfile::NamedTempFile::new()?;
     std::fs::write(off.path(), "0\n")?;
     let untraced = Confinement::default().file_over(Path::new(TRACED), off.path())?;
-    expect_every_byte(untraced, |line| {
+    every_byte_is_counted_by(untraced, |line| {
         ensure!(line.contains(AT_ALL_CALLS) && line.contains(TRACED), "{line}");
         Ok(())
     })
 }
 
-fn expect_every_byte(
-    confinement: Confinement,
+/// By a recorder in such a world.
+pub(crate) fn every_byte_is_counted(world: Confinement) -> anyhow::Result<()> {
+    every_byte_is_counted_by(world, |_| Ok(()))
+}
+
+/// The same, by one of which the line that tells of its probes passes a check.
+fn every_byte_is_counted_by(
+    world: Confinement,
     check: impl Fn(&str) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let cgroup = TestCgroup::new()?;
     let name = cgroup.name();
     let mut program = Program::start(&Workload::c("memory")?, Some(&cgroup))?;
-    let recorder = Setup::no_rules().cgroup(&cgroup).confined(confinement).start()?;
+    let recorder = Setup::no_rules().cgroup(&cgroup).confined(world).start()?;
     check(&recorder.wait_for_line("probes on:")?)?;
     // The program is quiet here, so a page that is a moment old is as good as a new one.
     let before = counted(&recorder.metrics()?, &name);

@@ -3,7 +3,8 @@
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
-use holmes_tests::command;
+use holmes_tests::command::{self, recorder_binary};
+use holmes_tests::confine::Confinement;
 use holmes_tests::machine;
 use holmes_tests::profile_view::ProfileView;
 use holmes_tests::program::Program;
@@ -33,13 +34,18 @@ fn shares(line: &str) -> anyhow::Result<Vec<(&str, f64)>> {
 #[test]
 fn seventy_twenty_ten() -> anyhow::Result<()> {
     let Some(_machine) = machine::live()? else { return Ok(()) };
+    shares_are_right(&Confinement::default())
+}
+
+/// By a recorder in such a world.
+pub(crate) fn shares_are_right(world: &Confinement) -> anyhow::Result<()> {
     let mut program = Program::start(&Workload::bare_c("shares")?, None)?;
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("shares.pb.gz");
     let output = file.to_str().context("a path that is not UTF-8")?;
     let pid = program.pid().to_string();
-    let finished = command::run(["record", "-p", &pid, "-F", FREQUENCY, "-d", "8s", "-o", output])?
-        .expect_code(0)?;
+    let arguments = ["record", "-p", &pid, "-F", FREQUENCY, "-d", "8s", "-o", output];
+    let finished = command::run_confined(&recorder_binary()?, arguments, world)?.expect_code(0)?;
     let truth = program.ask("report", "shares ")?;
     let profile = ProfileView::read(&file)?;
     for (function, wanted) in shares(&truth)? {

@@ -12,6 +12,8 @@ use std::process::Command;
 
 use anyhow::Context;
 
+use crate::refusal::Refusal;
+
 /// Numbers above the last capability are refused by the kernel, which ends the loop over them.
 const MOST_CAPABILITIES: libc::c_ulong = 64;
 
@@ -30,6 +32,7 @@ pub struct Confinement {
     file_over: Option<(CString, CString)>,
     without_capabilities: bool,
     as_nobody: bool,
+    refusal: Option<Refusal>,
 }
 
 impl Confinement {
@@ -75,11 +78,21 @@ impl Confinement {
         self
     }
 
+    /// A kernel that refuses one of the child's programs once.
+    pub fn refused(mut self, refusal: &Refusal) -> Self {
+        self.refusal = Some(refusal.clone());
+        self
+    }
+
     /// Has `command` do all this when it is spawned.
     ///
     /// # Errors
-    /// None today; callers treat it as a step that can fail.
+    /// A pair of sockets cannot be made.
     pub fn apply(&self, command: &mut Command) -> anyhow::Result<()> {
+        // First: it takes rights.
+        if let Some(refusal) = &self.refusal {
+            refusal.apply(command)?;
+        }
         let steps = self.clone();
         // SAFETY: runs in the child after fork and calls system calls only; everything that is
         // allocated (the paths) was allocated before.

@@ -7,8 +7,9 @@ use std::process::Command;
 
 use anyhow::{Context, ensure};
 
-use crate::command::recorder_binary;
+use crate::command::{Finished, recorder_binary};
 use crate::program::Program;
+use crate::transcript::HANG_GUARD;
 
 /// What `holmes-ebpf goroutines` prints of a process.
 ///
@@ -21,6 +22,27 @@ pub fn from_outside(pid: u32, arguments: &[&str]) -> anyhow::Result<String> {
     let error = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{command:?}: {error}");
     String::from_utf8(output.stdout).context("it printed no text")
+}
+
+/// How `holmes-ebpf goroutines` ends that may fail: it was told what it is asked for, or says of whom it
+/// could not tell it, and why.
+///
+/// # Errors
+/// It ends in another way.
+pub fn told_or_said(pid: u32, arguments: &[&str]) -> anyhow::Result<Finished> {
+    let mut command = Command::new(recorder_binary()?);
+    command.args(["goroutines", "-q", "-p", &pid.to_string()]).args(arguments);
+    let finished = Program::spawn(command)?.finish(HANG_GUARD)?;
+    let error = &finished.stderr;
+    match finished.code() {
+        0 => {}
+        1 => {
+            let names = format!("cannot tell the goroutines of process {pid}");
+            ensure!(error.contains(&names) && error.contains("because: "), "{error}");
+        }
+        other => anyhow::bail!("code {other}: {error}"),
+    }
+    Ok(finished)
 }
 
 /// What the workload prints of itself: by `profile` (as `debug=1`) or `dump` (as `debug=2`).

@@ -27,6 +27,7 @@ pub mod pprof_tool;
 pub mod profile_view;
 pub mod program;
 pub mod recorder;
+pub mod refusal;
 pub mod stack_copies;
 pub mod timeline_view;
 pub mod transcript;

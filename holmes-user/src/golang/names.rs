@@ -94,7 +94,8 @@ impl<'a> GoNames<'a> {
         frames
     }
 
-    /// The frames of a stack as Go's own profiles show it: all inlined ones, none that are made up.
+    /// The frames of a stack as Go's own profiles show it: all inlined ones, none that are made up unless
+    /// there are no others.
     pub(super) fn stack(&mut self, addresses: &[u64]) -> Vec<GoFrame> {
         let mut all: Vec<GoFrame> = Vec::new();
         let mut callee: Option<String> = None;
@@ -112,6 +113,11 @@ impl<'a> GoNames<'a> {
                 }
                 callee = Some(frame.line.function.clone());
             }
+        }
+        // Of one that runs only the function is known that it began with, and `go` makes one up for a call
+        // with arguments.
+        if all.is_empty() {
+            all.extend(addresses.iter().flat_map(|&address| self.frames(address).to_vec()));
         }
         all
     }

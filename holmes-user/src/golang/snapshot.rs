@@ -28,6 +28,9 @@ const FIRST_BYTES: usize = 2048;
 /// read a few at a time.
 const MOST_BYTES: usize = 1 << 20;
 const DEEP_BATCH: usize = 16;
+/// Bytes of all such stacks together, a second's work: a hundred thousand with 20 KiB each. Others are cut
+/// where the first reading ended.
+const MAX_DEEP_BYTES: usize = 2 << 30;
 /// Times that a goroutine is looked at again which has gone on meanwhile.
 const ROUNDS: u32 = 4;
 /// Records in a hundred that may make no sense, before nothing is believed: of some the memory is in use
@@ -71,6 +74,8 @@ pub(super) fn read(
         found: Vec::new(),
         counts: Counts::default(),
         frames: Vec::new(),
+        deep_left: MAX_DEEP_BYTES,
+        may_miss: nonsense_in(addresses.len()),
     };
     let mut again: Vec<Wanted> = Vec::new();
     let all = addresses.iter().enumerate().map(|(place, &address)| Wanted { place, address });
@@ -127,6 +132,11 @@ struct Reader<'p, M, C> {
     found: Vec<(usize, Goroutine)>,
     counts: Counts,
     frames: Vec<u64>,
+    /// Of [`MAX_DEEP_BYTES`].
+    deep_left: usize,
+    /// Records and stacks that may be where there is no memory: each costs a system call of its own, and
+    /// the runtime gives back neither.
+    may_miss: usize,
 }
 
 impl<M: Memory, C: Code> Reader<'_, M, C> {
@@ -152,7 +162,10 @@ impl<M: Memory, C: Code> Reader<'_, M, C> {
                     self.counts.nonsense += 1;
                     self.counts.unread += 1;
                 }
-                None => self.counts.unread += 1,
+                None => {
+                    self.miss(1)?;
+                    self.counts.unread += 1;
+                }
             }
         }
         let pieces: Vec<Piece> = alive
@@ -164,6 +177,7 @@ impl<M: Memory, C: Code> Reader<'_, M, C> {
             .collect();
         let mut copies = Vec::new();
         let are_there = self.read(&pieces, &mut copies)?;
+        self.miss(are_there.iter().filter(|&&is_there| !is_there).count())?;
         let targets: Vec<Wanted> = alive.iter().map(|(wanted, _)| *wanted).collect();
         let after = self.records(&targets)?;
         let mut offset = 0;
@@ -175,9 +189,11 @@ impl<M: Memory, C: Code> Reader<'_, M, C> {
             match later {
                 Some(Record::Alive(later)) if record.is_same(&later) && is_there => {
                     if self.keep(wanted, &record, copy)? {
-                        if bytes >= MOST_BYTES {
+                        let more = whole(&record).min(MOST_BYTES);
+                        if bytes >= MOST_BYTES || more > self.deep_left {
                             self.add(wanted, &record, StackEnd::Cut)?;
                         } else {
+                            self.deep_left -= more;
                             deep.push(wanted);
                         }
                     }
@@ -186,6 +202,15 @@ impl<M: Memory, C: Code> Reader<'_, M, C> {
                 Some(Record::Dead) => {}
                 _ => again.push(wanted),
             }
+        }
+        Ok(())
+    }
+
+    /// So much was not there.
+    fn miss(&mut self, count: usize) -> Result<(), GoError> {
+        match self.may_miss.checked_sub(count) {
+            Some(left) => self.may_miss = left,
+            None => return Err(GoError::Scattered { pid: self.target.pid }),
         }
         Ok(())
     }

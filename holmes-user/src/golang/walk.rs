@@ -19,6 +19,13 @@ pub(super) const MAX_FRAMES: usize = 4096;
 /// forgotten.
 const MAX_PLACES: usize = 1 << 16;
 
+/// Frames that are walked in one snapshot: a second's work. A million goroutines with 32 frames each; what a
+/// wild pointer makes of stacks has no end by itself. Beyond, stacks are cut.
+const MAX_WALKED: u64 = 1 << 25;
+
+/// So many frames are as much work as to look up an address that is not remembered.
+const LOOK_UP: u64 = 64;
+
 /// Functions that look as if they were called where a program was interrupted: what is behind them on the
 /// stack is no return address.
 pub(super) const INJECTED: [&str; 4] =
@@ -70,11 +77,13 @@ pub(super) struct Walker<C> {
     places: HashMap<u64, Option<Place>>,
     /// Whether goroutines that begin there are the runtime's own.
     starts: HashMap<u64, bool>,
+    /// Of [`MAX_WALKED`].
+    left: u64,
 }
 
 impl<C: Code> Walker<C> {
     pub(super) fn new(code: C) -> Self {
-        Self { code, places: HashMap::new(), starts: HashMap::new() }
+        Self { code, places: HashMap::new(), starts: HashMap::new(), left: MAX_WALKED }
     }
 
     /// Puts the return addresses of a stack into `frames`, innermost first; each is behind the call, also
@@ -84,6 +93,10 @@ impl<C: Code> Walker<C> {
         let (mut pc, mut at) = (stack.pc, 0_usize);
         let mut was_interrupted = false;
         loop {
+            if self.left == 0 {
+                return WalkEnd::Stack(StackEnd::Cut);
+            }
+            self.left -= 1;
             let Some(place) = self.place(pc) else { return WalkEnd::Stack(StackEnd::Broken) };
             // What was interrupted, or not begun, is at this very instruction.
             let is_exact = was_interrupted || place.is_entry;
@@ -109,6 +122,7 @@ impl<C: Code> Walker<C> {
         if let Some(known) = self.places.get(&pc) {
             return *known;
         }
+        self.left = self.left.saturating_sub(LOOK_UP);
         let place = self.code.place(pc);
         if self.places.len() >= MAX_PLACES {
             self.places.clear();
@@ -117,11 +131,16 @@ impl<C: Code> Walker<C> {
         place
     }
 
-    /// Whether a goroutine that began at an address is the runtime's own.
+    /// Whether a goroutine that began at an address is the runtime's own; none is where there is no end of
+    /// addresses.
     pub(super) fn is_system(&mut self, start: u64) -> bool {
         if let Some(&known) = self.starts.get(&start) {
             return known;
         }
+        if self.left == 0 {
+            return false;
+        }
+        self.left = self.left.saturating_sub(LOOK_UP);
         let answer = self.code.is_system(start);
         if self.starts.len() >= MAX_PLACES {
             self.starts.clear();
@@ -130,9 +149,9 @@ impl<C: Code> Walker<C> {
         answer
     }
 
-    /// Whether an address is in Go's code.
+    /// Whether an address is in Go's code; what there was no time to look at counts as such.
     pub(super) fn is_code(&mut self, pc: u64) -> bool {
-        self.place(pc).is_some()
+        self.left == 0 || self.place(pc).is_some()
     }
 }
 
@@ -187,7 +206,25 @@ fn is_system_name(start: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fuzzing::AnyCode;
     use super::*;
+
+    /// Stacks that lead from one frame of 16 bytes to the next.
+    #[test]
+    fn all_stacks_together_have_an_end() {
+        const PLAIN: u64 = 0x40_0021;
+        let bytes: Vec<u8> = std::iter::repeat_n(PLAIN.to_le_bytes(), 200).flatten().collect();
+        let stack = StackCopy { pc: PLAIN, bytes: &bytes, whole: bytes.len() };
+        let mut walker = Walker::new(AnyCode);
+        let mut frames = Vec::new();
+        walker.left = LOOK_UP + 150;
+        assert_eq!(walker.walk(stack, &mut frames), WalkEnd::Stack(StackEnd::Broken));
+        assert_eq!(frames.len(), 101);
+        assert_eq!(walker.walk(stack, &mut frames), WalkEnd::Stack(StackEnd::Cut));
+        assert_eq!(frames.len(), 49);
+        assert!(walker.is_code(0x77) && !walker.is_system(1), "nothing more is looked up");
+        assert!(!Walker::new(AnyCode).is_code(0x77) && Walker::new(AnyCode).is_system(1));
+    }
 
     #[test]
     fn the_goroutines_of_the_runtime() {

@@ -53,7 +53,7 @@ fn goroutines(process: &GoProcess, settings: &GoroutineSettings) -> anyhow::Resu
     }
     info!("{snapshot}, read in {:.1} ms", snapshot.took.as_secs_f64() * 1e3);
     if snapshot.unread > 0 {
-        warn!("{} goroutines went on too fast to be read", snapshot.unread);
+        warn!("{} goroutines went on too fast to be read, or make no sense", snapshot.unread);
     }
     match settings.format {
         GoroutineFormat::Pprof => profile(process.pid, &snapshot, blocked.as_ref(), from_unix_ns),

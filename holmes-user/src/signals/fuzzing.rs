@@ -4,7 +4,7 @@
 //!
 //! Must not: be part of what is released: it needs the feature `fuzzing`, or a test.
 
-use super::kernel_log::{KernelLog, MAX_KILLS};
+use super::kernel_log::{KernelLog, MAX_KILLS, unescaped};
 use super::memory_report::sum;
 
 /// Records of the kernel's log, one on each line: in the file a record has several.
@@ -20,6 +20,8 @@ pub fn kernel_log(data: &[u8]) {
     assert_eq!(forged.taken(), []);
     let kills = log.taken();
     assert!(kills.len() <= MAX_KILLS);
+    // Names and paths begin and end at letters that are no part of an escape.
+    let text = unescaped(&text);
     for kill in &kills {
         assert!(text.contains(&kill.comm) && text.contains(&kill.pid.to_string()));
         let paths = [&kill.constraint, &kill.limited_cgroup, &kill.cgroup];

@@ -14,6 +14,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) use self::message::unescaped;
 use self::message::{constraint, killed, usage};
 
 /// Where the kernel's log is read.

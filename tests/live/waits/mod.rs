@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use holmes_tests::cgroup::TestCgroup;
 use holmes_tests::command::recorder_binary;
+use holmes_tests::confine::Confinement;
 use holmes_tests::machine;
 use holmes_tests::profile_view::ProfileView;
 use holmes_tests::program::Program;
@@ -46,11 +47,32 @@ pub(crate) fn recorded<R>(
     program: &mut Program,
     act: impl FnOnce(&mut Program) -> anyhow::Result<R>,
 ) -> anyhow::Result<(R, ProfileView)> {
-    recorded_to(program, &["-e", "blocked"], "waits.pb.gz", ProfileView::read, act)
+    recorded_in(&Confinement::default(), program, act)
+}
+
+/// The same by a recorder in such a world.
+fn recorded_in<R>(
+    world: &Confinement,
+    program: &mut Program,
+    act: impl FnOnce(&mut Program) -> anyhow::Result<R>,
+) -> anyhow::Result<(R, ProfileView)> {
+    recorded_as(world, program, &["-e", "blocked"], "waits.pb.gz", ProfileView::read, act)
 }
 
 /// Records a program with these arguments into a file of this name while it does something.
 pub(crate) fn recorded_to<R, View>(
+    program: &mut Program,
+    arguments: &[&str],
+    name: &str,
+    read: impl FnOnce(&Path) -> anyhow::Result<View>,
+    act: impl FnOnce(&mut Program) -> anyhow::Result<R>,
+) -> anyhow::Result<(R, View)> {
+    recorded_as(&Confinement::default(), program, arguments, name, read, act)
+}
+
+/// The same by a recorder in such a world.
+fn recorded_as<R, View>(
+    world: &Confinement,
     program: &mut Program,
     arguments: &[&str],
     name: &str,
@@ -64,6 +86,7 @@ pub(crate) fn recorded_to<R, View>(
     let mut command = Command::new(recorder_binary()?);
     command.args(["record", "-p", &pid, "-d", "10m", "-o", output]).args(arguments);
     command.stdin(Stdio::null());
+    world.apply(&mut command)?;
     let recorder = Program::spawn(command)?;
     recorder.hear_error("recording")?;
     let result = act(program)?;
@@ -75,11 +98,17 @@ pub(crate) fn recorded_to<R, View>(
 #[test]
 fn sleeps_locks_pipes_and_a_shared_cpu() -> anyhow::Result<()> {
     let Some(_machine) = machine::live()? else { return Ok(()) };
+    waits_are_as_measured(&Confinement::default())
+}
+
+/// By a recorder in such a world.
+pub(crate) fn waits_are_as_measured(world: &Confinement) -> anyhow::Result<()> {
     let mut program = Program::start(&Workload::bare_c("waits")?, None)?;
     // The tables come with the first stacks.
     program.ask("often 100", "waited ")?;
-    let (truth, profile) =
-        recorded(&mut program, |program| waited(&program.ask("script 5000", "waited ")?))?;
+    let (truth, profile) = recorded_in(world, &mut program, |program| {
+        waited(&program.ask("script 5000", "waited ")?)
+    })?;
     let causes = ["sleep", "futex", "io", "run_queue"];
     ensure!(truth.len() == causes.len(), "{} functions", truth.len());
     for (Waited { name, times, nanoseconds }, cause) in truth.iter().zip(causes) {

@@ -105,6 +105,26 @@ impl Workload {
         let build = Build { files: &["heap.go"], arguments, c: false, version };
         Ok(Self::new(build.named(&name)?, "", ""))
     }
+
+    /// `tests/workloads/havoc.go`, which names variables of the runtime.
+    ///
+    /// # Errors
+    /// As [`Workload::go_spin`].
+    pub fn havoc() -> anyhow::Result<Self> {
+        let arguments: &[&str] = &["-ldflags=-checklinkname=0"];
+        let build = Build { files: &["havoc.go"], arguments, ..Build::default() };
+        Ok(Self::new(build.named("havoc-go")?, "", ""))
+    }
+
+    /// `tests/workloads/changes.go`, built by this version of Go (the installed one, if `None`).
+    ///
+    /// # Errors
+    /// That Go cannot be had, or refuses.
+    pub fn go_changes(version: Option<&str>) -> anyhow::Result<Self> {
+        let build = Build { files: &["changes.go"], version, ..Build::default() };
+        let name = format!("changes-go-{}", version.unwrap_or("installed"));
+        Ok(Self::new(build.named(&name)?, "", ""))
+    }
 }
 
 /// What tells programs of other versions and arguments apart, as part of a name.

@@ -2,10 +2,10 @@
 //! table.
 //!
 //! - [`sample_cost`], [`footprint`], [`slowdown`], [`latency`], [`stack_shares`], [`peers`],
-//!   [`growth`] and [`allocations`]: the parts of the table;
+//!   [`growth`], [`allocations`] and [`goroutines`]: the parts of the table;
 //! - [`figure`] and [`table`]: numbers of several runs, beside their budgets;
 //! - [`session`], [`listener`], [`recorder`], [`tool`], [`language`] and [`crowd`]: what is started,
-//!   and ended whatever happens;
+//!   and ended whatever happens; [`load`]: what a server is asked;
 //! - [`kernel_side`], [`process`], [`scrape`], [`stacks`], [`foreign_stacks`] and [`entry`]: where
 //!   the numbers come from.
 //!
@@ -18,11 +18,13 @@ mod entry;
 mod figure;
 mod footprint;
 mod foreign_stacks;
+mod goroutines;
 mod growth;
 mod kernel_side;
 mod language;
 mod latency;
 mod listener;
+mod load;
 mod peers;
 mod process;
 mod recorder;
@@ -63,7 +65,7 @@ pub struct Args {
 type Measure = fn(&Session, &mut Table) -> Result<()>;
 
 /// The parts, in the order they are run.
-const PARTS: [(&str, Measure); 8] = [
+const PARTS: [(&str, Measure); 9] = [
     ("sample-cost", sample_cost::run),
     ("footprint", footprint::run),
     ("slowdown", slowdown::run),
@@ -72,6 +74,7 @@ const PARTS: [(&str, Measure); 8] = [
     ("peers", peers::run),
     ("growth", growth::run),
     ("allocations", allocations::run),
+    ("goroutines", goroutines::run),
 ];
 
 /// Measures and shows.

@@ -21,6 +21,8 @@ pub enum Unit {
     Percent,
     /// 2^20 bytes.
     Mebibytes,
+    /// How many times as much.
+    Times,
     /// A number of things.
     Count,
 }
@@ -33,6 +35,7 @@ impl Unit {
             Self::Milliseconds => "ms",
             Self::Percent => "%",
             Self::Mebibytes => "MiB",
+            Self::Times => "times",
             Self::Count => "",
         }
     }
@@ -41,8 +44,7 @@ impl Unit {
         match self {
             Self::Nanoseconds => 0,
             Self::Mebibytes | Self::Count => 1,
-            Self::Seconds | Self::Percent => 2,
-            Self::Milliseconds => 2,
+            Self::Seconds | Self::Milliseconds | Self::Percent | Self::Times => 2,
         }
     }
 }

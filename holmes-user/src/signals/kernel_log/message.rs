@@ -31,7 +31,7 @@ pub(super) fn constraint(words: &str) -> Option<(u32, String, Option<String>, Op
 }
 
 /// Text as it was before the log made `\xNN` of every byte that is not plain ASCII.
-fn unescaped(text: &str) -> String {
+pub(in super::super) fn unescaped(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((plain, behind)) = rest.split_once("\\x") {
