@@ -128,6 +128,38 @@ fn every_byte_is_counted_by(
     Ok(())
 }
 
+/// What the calls of this kind cost whoever makes them: the least of some runs, in nanoseconds of CPU time.
+fn other_calls(program: &mut Program) -> anyhow::Result<f64> {
+    let mut least = f64::INFINITY;
+    for _ in 0..9 {
+        let line = program.ask("calls 20000", "took ")?;
+        least = least.min(line.trim_start_matches("took ").parse()?);
+    }
+    Ok(least)
+}
+
+/// At the end of all system calls each of them takes half as long again; at the ends of functions, only those
+/// that change memory.
+#[test]
+fn other_system_calls_cost_what_they_did() -> anyhow::Result<()> {
+    let Some(_machine) = machine::live()? else { return Ok(()) };
+    let mut program = Program::start(&Workload::c("memory")?, None)?;
+    let before = other_calls(&mut program)?;
+    let pid = program.pid().to_string();
+    let recorder = Setup::no_rules().args(["--pid", &pid]).start()?;
+    let line = recorder.wait_for_line("probes on:")?;
+    let with = other_calls(&mut program)?;
+    recorder.stop()?.account.expect_balanced()?;
+    let least = before.min(other_calls(&mut program)?);
+    let ratio = with / least;
+    eprintln!("a system call takes {ratio:.2} times as long beside the recorder: {line}");
+    if !line.contains(AT_FUNCTIONS) {
+        return machine::not_run("this kernel allows no programs on its functions");
+    }
+    ensure!(ratio < 1.25, "{ratio:.2} times as long");
+    Ok(())
+}
+
 /// Without its types nobody knows what a process had before: what it asks for is known all the same, and
 /// what cannot be told is counted.
 #[test]

@@ -1,5 +1,6 @@
 // `script` runs a fixed list of memory system calls, failing ones among them, and prints what it
-// asked for. `touch MIB` maps that much and writes to every page of it; `drop` gives it back.
+// asked for. `touch MIB` maps that much and writes to every page of it; `drop` gives it back. `calls N`
+// makes that many system calls that have nothing to do with memory, and prints the CPU time they took.
 //
 // Between reading `script` and answering, nothing but the script maps or unmaps anything.
 
@@ -8,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #include "control.h"
 
@@ -151,6 +153,18 @@ NAMED char *hold_memory(uint64_t bytes) {
     return area;
 }
 
+// CPU time of so many calls, in nanoseconds.
+static uint64_t other_calls(uint64_t count) {
+    struct timespec from, to;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &from);
+    for (uint64_t call = 0; call < count; call++) {
+        syscall(SYS_getppid);
+    }
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &to);
+    int64_t seconds = to.tv_sec - from.tv_sec;
+    return (uint64_t)(seconds * 1000000000 + to.tv_nsec - from.tv_nsec);
+}
+
 int main(void) {
     page = (uint64_t)sysconf(_SC_PAGESIZE);
     char line[64], text[480];
@@ -162,6 +176,11 @@ int main(void) {
     answer("ready");
     while (next_command(line, sizeof line, -1) > 0) {
         memset(&asked, 0, sizeof asked);
+        if (strncmp(line, "calls ", 6) == 0) {
+            snprintf(text, sizeof text, "took %lu", other_calls(strtoul(line + 6, NULL, 10)));
+            answer(text);
+            continue;
+        }
         if (strcmp(line, "script") == 0) {
             memory_script();
         } else if (strncmp(line, "touch ", 6) == 0 && held == NULL) {
