@@ -150,6 +150,14 @@ fn a_deadlock() -> anyhow::Result<()> {
             profile.chain("goroutine", &[guilty, "main.lockInOrder", "sync.(*Mutex).Lock"])?;
         ensure!(chain == 1, "{chain} in {guilty}\n{}", profile.top("goroutine"));
     }
+    // The one waits for what the other has, and the requests for one of the two.
+    let locks = |function| profile.by_label("goroutine", function, "lock");
+    let (one, other) = (locks("main.lockOrder1")?, locks("main.lockOrder2")?);
+    ensure!(one.len() == 1 && other.len() == 1 && one != other, "{one:?} {other:?}");
+    let of_requests = locks("main.request")?;
+    ensure!(of_requests.len() == 1 && other.keys().eq(of_requests.keys()), "{of_requests:?}");
+    // Some may be on their way to it.
+    ensure!(of_requests.values().all(|&count| count >= 30), "{of_requests:?} of {waiting}");
     service.stop()
 }
 

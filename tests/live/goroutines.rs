@@ -1,6 +1,7 @@
 //! Goroutines from outside are what the program says of itself.
 
 mod awry;
+mod locks;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

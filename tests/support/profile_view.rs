@@ -145,6 +145,25 @@ impl ProfileView {
         })
     }
 
+    /// The sums over the stacks with this function, by what their label `key` says.
+    ///
+    /// # Errors
+    /// As [`ProfileView::total`].
+    pub fn by_label(
+        &self,
+        sample_type: &str,
+        name: &str,
+        key: &str,
+    ) -> anyhow::Result<BTreeMap<String, i64>> {
+        let values = self.label_values(key).into_iter();
+        let sum = |value: String| {
+            let sum = self.labelled(sample_type, name, (key, &value))?;
+            Ok((value, sum))
+        };
+        let sums: anyhow::Result<Vec<(String, i64)>> = values.map(sum).collect();
+        Ok(sums?.into_iter().filter(|&(_, sum)| sum != 0).collect())
+    }
+
     /// The sum over the stacks that have a function for each of `names` in that order, the outermost
     /// first.
     ///

@@ -4,6 +4,10 @@
 //	block    starts them
 //	label    starts some that have labels
 //	many N   starts N more that are alike
+//	lock N   starts N that wait for a mutex, 3 for another, 2 to read and 1 to write behind a third: "locked", and
+//	         the addresses of the four semaphores
+//	swap N   starts N that take two mutexes, one after the other, all the time: "swapping", and the addresses
+//	         of their semaphores
 //	work N   starts N that make others, which come and go on stacks of all sizes
 //	count    answers with the number of goroutines
 //	collect  collects garbage
@@ -24,6 +28,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 )
 
 const forever = 24 * time.Hour
@@ -48,6 +53,8 @@ func selects(one, other chan int) {
 func locks(mutex *sync.Mutex) { mutex.Lock() }
 
 func reads(mutex *sync.RWMutex) { mutex.RLock() }
+
+func writes(mutex *sync.RWMutex) { mutex.Lock() }
 
 func waits(condition *sync.Cond) {
 	condition.L.Lock()
@@ -166,6 +173,54 @@ func block() {
 	settle()
 }
 
+// What waits for locks, and where: a mutex's semaphore is its second word of four bytes, and readers wait at
+// the fourth one of a lock for both, which begins with a mutex of the writers.
+func contend(count int) string {
+	first, second, shared := &sync.Mutex{}, &sync.Mutex{}, &sync.RWMutex{}
+	first.Lock()
+	second.Lock()
+	shared.Lock()
+	times(count, func() { locks(first) })
+	times(3, func() { locks(second) })
+	times(2, func() { reads(shared) })
+	times(1, func() { writes(shared) })
+	group := &sync.WaitGroup{}
+	group.Add(1)
+	times(2, func() { awaits(group) })
+	settle()
+	text := "locked"
+	for _, at := range []uintptr{
+		uintptr(unsafe.Pointer(first)) + 4, uintptr(unsafe.Pointer(second)) + 4,
+		uintptr(unsafe.Pointer(shared)) + 12, uintptr(unsafe.Pointer(shared)) + 4,
+	} {
+		text += fmt.Sprintf(" %#x", at)
+	}
+	return text
+}
+
+//go:noinline
+func takesFirst(mutex *sync.Mutex) { take(mutex) }
+
+//go:noinline
+func takesSecond(mutex *sync.Mutex) { take(mutex) }
+
+func take(mutex *sync.Mutex) {
+	mutex.Lock()
+	runtime.Gosched()
+	mutex.Unlock()
+}
+
+func swap(count int) string {
+	first, second := &sync.Mutex{}, &sync.Mutex{}
+	times(count, func() {
+		for {
+			takesFirst(first)
+			takesSecond(second)
+		}
+	})
+	return fmt.Sprintf("swapping %#x %#x", uintptr(unsafe.Pointer(first))+4, uintptr(unsafe.Pointer(second))+4)
+}
+
 // Waits with labels.
 //
 //go:noinline
@@ -281,6 +336,10 @@ func main() {
 			times(number, func() { receives(channel) })
 			settle()
 			say("many")
+		case "lock":
+			say(contend(number))
+		case "swap":
+			say(swap(number))
 		case "work":
 			work(number)
 			say("working")

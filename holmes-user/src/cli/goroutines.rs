@@ -47,7 +47,7 @@ pub(super) struct GoroutineArguments {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum Format {
-    /// For a person: by state and stack, most frequent first
+    /// For a person: by state, lock and stack, most frequent first
     Text,
     /// As Go's /debug/pprof/goroutine?debug=1: by stack
     Debug1,

@@ -65,6 +65,7 @@ mod tests {
             creator: 0,
             parent: 0,
             labels: None,
+            lock: 0,
             stack: stack.clone(),
             mark: Mark { address: 8, stops, at: (1, 2) },
         };
@@ -78,6 +79,7 @@ mod tests {
             unread: 0,
             without_stack: 0,
             without_labels: 0,
+            without_lock: 0,
         }
     }
 

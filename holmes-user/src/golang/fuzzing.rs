@@ -12,13 +12,17 @@ use super::labels::MAX_TEXT;
 use super::layout::Layout;
 use super::list::MAX_GOROUTINES;
 use super::locate::ListPlace;
-use super::memory::{Memory, Piece};
+use super::locks;
+use super::memory::{END, Memory, Piece};
 use super::target::Target;
 use super::walk::{Code, MAX_FRAMES, Place};
 use crate::collect::Nanos;
 
 /// The first address of the memory: the length of the list is there, then its pointer.
 pub(super) const BASE: u64 = 0x1000;
+
+/// Where the table of locks is, in the same memory as all else.
+pub(super) const LOCKS: u64 = BASE + 8;
 
 /// Code in which every frame has some words, and whose last functions are outermost.
 pub(super) struct AnyCode;
@@ -69,14 +73,19 @@ pub(super) fn target(minor: u32) -> Option<Target> {
 pub fn goroutines(data: &[u8]) {
     let Some((&first, memory)) = data.split_first() else { return };
     let Some(target) = target(18 + u32::from(first) % 9) else { return };
-    let Ok(snapshot) = super::snapshot::read(&target, &AnyMemory(memory), AnyCode, Nanos(0)) else {
+    let memory = AnyMemory(memory);
+    let Ok(mut snapshot) = super::snapshot::read(&target, &memory, AnyCode, Nanos(0)) else {
         return;
     };
+    locks::tell(&mut snapshot, &target, &memory, || Ok(Some(LOCKS)));
     assert!(!snapshot.goroutines.is_empty());
     assert!(snapshot.goroutines.len() as u64 <= MAX_GOROUTINES);
     for goroutine in &snapshot.goroutines {
         assert!(goroutine.stack.addresses.len() <= MAX_FRAMES);
         assert!(!goroutine.state.text(&target.version).is_empty());
+        let lock = goroutine.lock;
+        assert!(lock == 0 || locks::waits_for_lock(goroutine.state, target.version.minor));
+        assert!(lock.is_multiple_of(4) && lock < END);
         for (name, value) in goroutine.labels.iter().flat_map(|labels| labels.texts()) {
             // What is no UTF-8 takes three bytes at the most.
             assert!(name.len() <= 3 * MAX_TEXT && value.len() <= 3 * MAX_TEXT);

@@ -117,6 +117,9 @@ pub struct Goroutine {
     pub stack: Arc<Stack>,
     /// The labels that the program has given it, if any.
     pub labels: Option<Arc<LabelSet>>,
+    /// The address of the semaphore of the lock that it waits for, which is 4 bytes into a `sync.Mutex`;
+    /// 0 where unknown, and where it waits for something else. Who holds a lock Go does not note.
+    pub lock: u64,
     /// What would have changed if it had run.
     pub(super) mark: Mark,
 }
@@ -153,6 +156,9 @@ pub struct Snapshot {
     pub without_stack: usize,
     /// Those whose labels were left out, because they made no sense or there were too many.
     pub without_labels: usize,
+    /// Those that wait for a lock of which the address is not known: they went on, the program's table of
+    /// locks makes no sense, or there were too many.
+    pub without_lock: usize,
 }
 
 impl fmt::Display for Snapshot {
@@ -167,6 +173,9 @@ impl fmt::Display for Snapshot {
         }
         if self.without_labels > 0 {
             write!(out, "; the labels of {} could not be read", self.without_labels)?;
+        }
+        if self.without_lock > 0 {
+            write!(out, "; of {} it is not known which lock they wait for", self.without_lock)?;
         }
         Ok(())
     }

@@ -130,6 +130,32 @@ impl Layout {
     }
 }
 
+/// Offsets in `runtime.sudog`, which stands for a goroutine in a queue. The goroutine is at 0, and what is
+/// behind it in a tree at 8 and before it at 16, in all versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SudogLayout {
+    /// What it waits for.
+    pub(super) elem: usize,
+    /// The next one that waits for the same.
+    pub(super) waitlink: usize,
+}
+
+impl SudogLayout {
+    /// Of a version.
+    pub(super) const fn of(minor: u32) -> Self {
+        match minor {
+            ..=25 => Self { elem: 24, waitlink: 64 },
+            // `elem` is two words, of which the collector may clear the first.
+            _ => Self { elem: 32, waitlink: 72 },
+        }
+    }
+
+    /// Bytes up to the last field that is read.
+    pub(super) const fn bytes(&self) -> usize {
+        self.waitlink + 8
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -111,6 +111,17 @@ pub(super) fn loads(code: &[u8], address: u64) -> impl Iterator<Item = Load> {
     })
 }
 
+/// The addresses that code at `address` takes relative to itself, in the order of the code.
+pub(super) fn taken(code: &[u8], address: u64) -> impl Iterator<Item = u64> {
+    let decoder = Decoder::with_ip(64, code, address, DecoderOptions::NONE);
+    decoder.into_iter().filter_map(|instruction| {
+        let is_taken = instruction.mnemonic() == Mnemonic::Lea
+            && instruction.op0_register().is_gpr64()
+            && instruction.memory_base() == Register::RIP;
+        is_taken.then(|| instruction.ip_rel_memory_address())
+    })
+}
+
 /// The addresses of the first two words that the code loads relative to itself.
 fn by_code(code: &[u8], address: u64) -> Option<ListPlace> {
     let mut words = loads(code, address).filter(|load| load.size == 8).map(|load| load.address);
@@ -143,6 +154,7 @@ mod tests {
         fn no_code_panics(code in proptest::collection::vec(any::<u8>(), 0..256), at: u64) {
             // Any answer is right; not panicking is the point.
             let _ = by_code(&code, at);
+            let _ = taken(&code, at).count();
         }
     }
 }

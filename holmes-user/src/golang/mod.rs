@@ -23,6 +23,7 @@ mod labels;
 mod layout;
 mod list;
 mod locate;
+mod locks;
 mod memory;
 mod names;
 mod pages;

@@ -1,7 +1,7 @@
 //! Another process's memory page by page, for what is found by following pointers: neighbours there are
 //! neighbours in memory.
 //!
-//! Must not: be used for what changes: a page is read once.
+//! Must not: be used for what changes, where nothing tells afterwards that it has: a page is read once.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -80,6 +80,11 @@ impl GoProcess {
         Target { pid: self.pid, version, layout, list }
     }
 
+    /// Where the table of those that wait for locks is, if it can be found.
+    pub(super) fn lock_table(&self) -> Result<Option<u64>, GoError> {
+        Ok(self.program.lock_table()?.map(|table| table.wrapping_add(self.bias)))
+    }
+
     pub(super) fn memory(&self) -> ProcessMemory {
         ProcessMemory(libc::pid_t::try_from(self.pid).unwrap_or(-1))
     }

@@ -11,6 +11,7 @@ use super::error::GoError;
 use super::goroutine::{Goroutine, Snapshot, StackEnd};
 use super::labels::LabelReader;
 use super::list;
+use super::locks;
 use super::memory::{Memory, Piece};
 use super::process::GoProcess;
 use super::record::{Alive, Record};
@@ -49,7 +50,9 @@ impl GoProcess {
         let taken = clock::monotonic();
         let mut table = self.program.table()?;
         let code = TableCode::new(&mut table, self.bias);
-        let mut snapshot = read(&self.target(), &self.memory(), code, taken)?;
+        let (target, memory) = (self.target(), self.memory());
+        let mut snapshot = read(&target, &memory, code, taken)?;
+        locks::tell(&mut snapshot, &target, &memory, || self.lock_table());
         // Another process may have got the number while this one was read.
         self.check_same()?;
         snapshot.took = clock::monotonic().since(taken);
@@ -256,6 +259,7 @@ impl<M: Memory, C: Code> Reader<'_, M, C> {
             parent: record.parent,
             stack,
             labels,
+            lock: 0,
             mark: record.mark(wanted.address),
         };
         self.found.push((wanted.place, goroutine));
@@ -308,6 +312,7 @@ impl<M: Memory, C: Code> Reader<'_, M, C> {
             unread,
             without_stack,
             without_labels,
+            without_lock: 0,
         })
     }
 }

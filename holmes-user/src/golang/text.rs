@@ -1,4 +1,4 @@
-//! Goroutines for a person: by state and stack, the most frequent first.
+//! Goroutines for a person: by state, lock and stack, the most frequent first.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
@@ -11,7 +11,7 @@ use super::names::{GoFrame, GoNames};
 /// Goroutines of which the number is shown in each group.
 const SHOWN_IDS: usize = 5;
 
-/// Goroutines in one state with one stack, made at one place.
+/// Goroutines in one state with one stack, made at one place, that wait for one lock.
 #[derive(Default)]
 struct Group<'a> {
     count: usize,
@@ -23,11 +23,11 @@ struct Group<'a> {
 /// The text of a snapshot, with what `blocked` tells of it.
 pub fn text(snapshot: &Snapshot, blocked: Option<&Blocked>, names: &mut GoNames<'_>) -> String {
     let mut states: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut groups: HashMap<(&str, *const Stack, u64), Group<'_>> = HashMap::new();
+    let mut groups: HashMap<(&str, u64, *const Stack, u64), Group<'_>> = HashMap::new();
     for (index, goroutine) in snapshot.goroutines.iter().enumerate() {
         let state = goroutine.state.text(&snapshot.version);
         *states.entry(state).or_default() += 1;
-        let key = (state, Arc::as_ptr(&goroutine.stack), goroutine.creator);
+        let key = (state, goroutine.lock, Arc::as_ptr(&goroutine.stack), goroutine.creator);
         let group = groups.entry(key).or_default();
         group.count += 1;
         group.stayed += usize::from(blocked.is_some_and(|blocked| blocked.has_stayed(index)));
@@ -42,11 +42,11 @@ pub fn text(snapshot: &Snapshot, blocked: Option<&Blocked>, names: &mut GoNames<
         states.iter().map(|(state, count)| format!("{count} {state}")).collect();
     let mut text = format!("{snapshot}\n{}\n", states.join(", "));
     let mut groups: Vec<_> = groups.into_iter().collect();
-    groups.sort_by_key(|((state, _, creator), group)| {
-        (std::cmp::Reverse(group.count), group.ids.first().copied(), *state, *creator)
+    groups.sort_by_key(|((state, lock, _, creator), group)| {
+        (std::cmp::Reverse(group.count), group.ids.first().copied(), *state, *lock, *creator)
     });
-    for ((state, _, creator), group) in &groups {
-        text.push_str(&heading(state, group, blocked));
+    for ((state, lock, _, creator), group) in &groups {
+        text.push_str(&heading(state, *lock, group, blocked));
         let Some(stack) = group.stack else { continue };
         write_stack(&mut text, stack, names);
         let creator = names.frames(*creator);
@@ -58,13 +58,17 @@ pub fn text(snapshot: &Snapshot, blocked: Option<&Blocked>, names: &mut GoNames<
     text
 }
 
-/// `3 goroutines [chan receive], 3 blocked for at least 1s: 18, 19, 20`
-fn heading(state: &str, group: &Group<'_>, blocked: Option<&Blocked>) -> String {
+/// `3 goroutines [sync.Mutex.Lock, lock 0xc000012344], 3 blocked for at least 1s: 18, 19, 20`
+fn heading(state: &str, lock: u64, group: &Group<'_>, blocked: Option<&Blocked>) -> String {
     let noun = if group.count == 1 { "goroutine" } else { "goroutines" };
-    let mut text = format!("\n{} {noun} [{state}]", group.count);
+    let mut text = format!("\n{} {noun} [{state}", group.count);
+    // Writing to a string does not fail, here and below.
+    if lock != 0 {
+        let _ = write!(text, ", lock {lock:#x}");
+    }
+    text.push(']');
     if let Some(blocked) = blocked.filter(|_| group.stayed > 0) {
         let span = std::time::Duration::from_millis(blocked.span.as_millis() as u64);
-        // Writing to a string does not fail, here and above.
         let _ = write!(
             text,
             ", {} blocked for at least {}",

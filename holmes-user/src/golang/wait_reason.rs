@@ -26,6 +26,13 @@ pub(super) fn is_known(minor: u32, reason: u8) -> bool {
     reason == 0 || text(minor, reason).is_some()
 }
 
+/// Whether it is waited for a semaphore: that of a lock or of a `sync.WaitGroup`, or one of the runtime's own.
+/// A `sync.Cond` has a list of its own.
+pub(super) fn is_lock(minor: u32, reason: u8) -> bool {
+    let texts = ["semacquire", "sync.Mutex.", "sync.RWMutex.", "sync.WaitGroup."];
+    text(minor, reason).is_some_and(|text| texts.iter().any(|start| text.starts_with(start)))
+}
+
 const GO_18: [&str; 27] = [
     "",
     "GC assist marking",
@@ -261,5 +268,7 @@ mod tests {
         assert_eq!((text(26, 0), is_known(26, 0)), (None, true));
         assert_eq!((text(18, 27), is_known(18, 27)), (None, false));
         assert!(!is_known(27, 1));
+        let locks = |minor| (0..u8::MAX).filter(|&reason| is_lock(minor, reason)).count();
+        assert_eq!([18, 20, 23, 24, 25, 26].map(locks), [1, 4, 4, 5, 6, 6]);
     }
 }

@@ -13,8 +13,18 @@ use crate::collect::{Nanos, Stack};
 use crate::golang::{Blocked, LabelSet, Snapshot, StackEnd, State};
 
 /// Names of labels that a profile of goroutines has by itself.
-const TAKEN: [&str; 9] =
-    ["pid", "comm", "cgroup", "container", "recorder", "state", "wait_reason", "blocked", "stack"];
+const TAKEN: [&str; 10] = [
+    "pid",
+    "comm",
+    "cgroup",
+    "container",
+    "recorder",
+    "state",
+    "wait_reason",
+    "lock",
+    "blocked",
+    "stack",
+];
 
 /// The goroutines of one process, as a snapshot has found them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -30,8 +40,8 @@ pub struct ProcessGoroutines {
 pub struct GoroutineSample {
     /// Their addresses, leaf first: as in other samples the leaf's is exact.
     pub addresses: Box<[u64]>,
-    /// `state`, `wait_reason` where they wait, `blocked` where they did not move, `stack` where it is not
-    /// whole, and those that the program has given them.
+    /// `state`, `wait_reason` where they wait, `lock` where that is for one, `blocked` where they did not
+    /// move, `stack` where it is not whole, and those that the program has given them.
     pub labels: Labels,
     /// How many.
     pub count: i64,
@@ -40,23 +50,28 @@ pub struct GoroutineSample {
 impl ProcessGoroutines {
     /// Those of a snapshot; with how long they are blocked, where that was measured.
     pub fn of(snapshot: &Snapshot, blocked: Option<&Blocked>, owner: Arc<Owner>) -> Self {
-        type Key<'a> = (&'a [u64], StackEnd, State, bool, Option<&'a LabelSet>);
+        type Key<'a> = (&'a [u64], StackEnd, State, u64, bool, Option<&'a LabelSet>);
         let mut counts: BTreeMap<Key<'_>, i64> = BTreeMap::new();
         for (index, goroutine) in snapshot.goroutines.iter().enumerate() {
             let stayed = blocked.is_some_and(|blocked| blocked.has_stayed(index));
             let given = goroutine.labels.as_deref();
             let stack = &goroutine.stack;
-            let key = (&*stack.addresses, stack.end, goroutine.state, stayed, given);
+            let (state, lock) = (goroutine.state, goroutine.lock);
+            let key = (&*stack.addresses, stack.end, state, lock, stayed, given);
             *counts.entry(key).or_default() += 1;
         }
         let span: Option<Arc<str>> = blocked.map(|blocked| {
             let millis = std::time::Duration::from_millis(blocked.span.as_millis() as u64);
             format!("at least {}", humantime::format_duration(millis)).into()
         });
-        let samples = counts.into_iter().map(|((addresses, end, state, stayed, given), count)| {
+        let samples = counts.into_iter().map(|(key, count)| {
+            let (addresses, end, state, lock, stayed, given) = key;
             let mut labels: Labels = vec![("state".into(), state.word().into())];
             if matches!(state, State::Waiting(_) | State::Leaked(_)) {
                 labels.push(("wait_reason".into(), state.text(&snapshot.version).into()));
+            }
+            if lock != 0 {
+                labels.push(("lock".into(), format!("{lock:#x}").into()));
             }
             if let Some(span) = span.as_ref().filter(|_| stayed) {
                 labels.push(("blocked".into(), Arc::clone(span)));
