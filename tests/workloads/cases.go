@@ -27,6 +27,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -119,6 +120,8 @@ func alloc(w http.ResponseWriter, _ *http.Request) {
 	pieces := allocate()
 	time.Sleep(2 * time.Second)
 	fmt.Fprint(w, len(pieces))
+	// The compiler sees that only their number is wanted, and they would be garbage before.
+	runtime.KeepAlive(pieces)
 }
 
 //go:noinline
