@@ -38,7 +38,7 @@ const MATRIX: [&str; 4] = ["5.10", "6.1", "6.12", kernels::NEWEST];
 /// What `cargo xtask test` runs, where three guests have a quarter of an hour on two CPUs: the
 /// kernels that distributions ship, and the live tests but those whose outcome hangs least on the
 /// kernel. They are run on this machine's own kernel all the same.
-pub const BRIEF: [&str; 46] = [
+pub const BRIEF: [&str; 48] = [
     "5.10",
     "6.1",
     "6.12",
@@ -83,6 +83,8 @@ pub const BRIEF: [&str; 46] = [
     "goroutines::", // versions of Go, not kernels
     "--skip",
     "cases::", // the same rules and profiles as of others
+    "--skip",
+    "timeline::", // the records of `waits`, in other formats
     "--skip",
     "waits::shapes::", // languages; `waits` has the kernel's part
 ];
