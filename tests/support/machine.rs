@@ -35,17 +35,6 @@ pub fn memory_mib() -> anyhow::Result<u64> {
     Ok(kib.parse::<u64>()? / 1024)
 }
 
-/// The kernel's release: the first two numbers.
-///
-/// # Errors
-/// The kernel does not say.
-pub fn kernel() -> anyhow::Result<(u32, u32)> {
-    let text = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    let mut numbers = text.split('.').map(str::parse);
-    let mut next = || numbers.next().context("no release").and_then(|it| Ok(it?));
-    Ok((next()?, next()?))
-}
-
 /// Whether the test may act as root: what needs rights fails without them, and is not left out.
 pub fn is_root() -> bool {
     // SAFETY: takes nothing and changes nothing.
