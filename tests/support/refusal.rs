@@ -39,8 +39,9 @@ const ARGUMENT_AT: u32 = 16;
 #[derive(Clone, Debug, Default)]
 pub struct Refusal(Arc<Mutex<Loads>>);
 
-/// How the names of programs begin that go through tasks.
-const ITERATORS: &str = "visit_";
+/// Programs that are loaded when they are needed, how their names begin: those that go through tasks, and those
+/// that stand in for programs at the ends of functions.
+const LATER: [&str; 4] = ["visit_", "memory_call", "call_step", "call_finish"];
 
 #[derive(Debug, Default)]
 struct Loads {
@@ -50,8 +51,7 @@ struct Loads {
 }
 
 impl Refusal {
-    /// That a program was refused, and then all were loaded again that are loaded ahead: those that go through
-    /// tasks are loaded when everything else is attached.
+    /// That a program was refused, and then all were loaded again that are loaded ahead.
     ///
     /// # Errors
     /// They were not.
@@ -59,7 +59,8 @@ impl Refusal {
         let loads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let refused = loads.refused.as_ref().context("no program was refused")?;
         let again = |(name, times): (&String, &u32)| {
-            name.starts_with(ITERATORS) || *times > if name == refused { TIMES } else { 1 }
+            LATER.iter().any(|later| name.starts_with(later))
+                || *times > if name == refused { TIMES } else { 1 }
         };
         ensure!(loads.asked.len() > 1 && loads.asked.iter().all(again), "{loads:?}");
         Ok(())
