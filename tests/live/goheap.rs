@@ -15,6 +15,8 @@ use holmes_tests::program::Program;
 use holmes_tests::recorder::Setup;
 use holmes_tests::workload::Workload;
 
+use crate::goroutines::in_each_version;
+
 /// A release of each version of Go whose profiles are read, but for the installed one.
 const VERSIONS: [&str; 9] = [
     "go1.18.10",
@@ -111,17 +113,15 @@ fn the_installed_version_is_told_exactly() -> anyhow::Result<()> {
 #[test]
 fn all_versions_are_told_exactly() -> anyhow::Result<()> {
     let Some(_machine) = machine::live()? else { return Ok(()) };
-    for version in VERSIONS {
-        match Workload::go_heap(Some(version), &["-ldflags=-s -w"]) {
-            Ok(workload) => {
-                for rate in RATES {
-                    compare(&workload, rate).with_context(|| format!("{version}, {rate:?}"))?;
-                }
-            }
-            Err(error) => machine::not_run(&format!("{version} cannot be had: {error:#}"))?,
-        }
-    }
-    Ok(())
+    in_each_version(
+        &VERSIONS,
+        |version| Workload::go_heap(Some(version), &["-ldflags=-s -w"]),
+        |workload| {
+            RATES
+                .into_iter()
+                .try_for_each(|rate| compare(workload, rate).with_context(|| format!("{rate:?}")))
+        },
+    )
 }
 
 /// Before a program has collected garbage for the first time, all that was sampled is told; after that

@@ -95,9 +95,22 @@ fn the_installed_version_is_told_exactly() -> anyhow::Result<()> {
 #[test]
 fn all_versions_are_told_exactly() -> anyhow::Result<()> {
     let Some(_machine) = machine::live()? else { return Ok(()) };
-    for version in VERSIONS {
-        match Workload::goroutines(Some(version), &["-ldflags=-s -w"], false) {
-            Ok(workload) => compare(&workload).with_context(|| version.to_owned())?,
+    in_each_version(
+        &VERSIONS,
+        |version| Workload::goroutines(Some(version), &["-ldflags=-s -w"], false),
+        compare,
+    )
+}
+
+/// Checks the program that `build` makes with each of these versions of Go; those that cannot be had are told.
+pub(crate) fn in_each_version(
+    versions: &[&'static str],
+    build: impl Fn(&'static str) -> anyhow::Result<Workload>,
+    check: impl Fn(&Workload) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    for &version in versions {
+        match build(version) {
+            Ok(workload) => check(&workload).with_context(|| version.to_owned())?,
             Err(error) => machine::not_run(&format!("{version} cannot be had: {error:#}"))?,
         }
     }

@@ -9,7 +9,7 @@ use holmes_tests::profile_view::ProfileView;
 use holmes_tests::program::Program;
 use holmes_tests::workload::Workload;
 
-use super::VERSIONS;
+use super::{VERSIONS, in_each_version};
 
 /// Compares what is told with the addresses that the program prints.
 fn compare(workload: &Workload) -> anyhow::Result<()> {
@@ -66,13 +66,11 @@ fn locks_have_the_addresses_that_the_program_knows() -> anyhow::Result<()> {
 #[test]
 fn locks_in_all_versions() -> anyhow::Result<()> {
     let Some(_machine) = machine::live()? else { return Ok(()) };
-    for version in VERSIONS {
-        match Workload::goroutines(Some(version), &["-ldflags=-s -w"], false) {
-            Ok(workload) => compare(&workload).with_context(|| version.to_owned())?,
-            Err(error) => machine::not_run(&format!("{version} cannot be had: {error:#}"))?,
-        }
-    }
-    Ok(())
+    in_each_version(
+        &VERSIONS,
+        |version| Workload::goroutines(Some(version), &["-ldflags=-s -w"], false),
+        compare,
+    )
 }
 
 /// Goroutines that take one lock and then the other, all the time: whoever is in the function that takes the
