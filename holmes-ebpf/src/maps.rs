@@ -144,6 +144,11 @@ pub static CALL_CHAIN: ProgramArray = ProgramArray::with_max_entries(CHAIN_LEN, 
 #[map]
 pub static CALL_END_CHAIN: ProgramArray = ProgramArray::with_max_entries(CHAIN_LEN, 0);
 
+/// The same for mremap: to the kernel's types its function is another one, and since 6.12 a chain has
+/// programs of one such type. Written as [`SAMPLE_CHAIN`].
+#[map]
+pub static MREMAP_END_CHAIN: ProgramArray = ProgramArray::with_max_entries(CHAIN_LEN, 0);
+
 /// The programs that continue a wait's record. Written as [`SAMPLE_CHAIN`].
 #[map]
 pub static WAIT_CHAIN: ProgramArray = ProgramArray::with_max_entries(CHAIN_LEN, 0);

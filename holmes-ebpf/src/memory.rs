@@ -72,13 +72,13 @@ pub fn memory_call(ctx: RawTracePointContext) -> u32 {
 /// through: `long (const struct pt_regs *regs)`, in the context of the process. Not every verifier knows what
 /// the argument is, but the task knows where its registers are.
 macro_rules! at_ends {
-    ($($program:ident of $number:ident;)*) => {
+    ($($program:ident of $number:ident in $chain:ident;)*) => {
         $(
             #[fexit]
             pub fn $program(ctx: FExitContext) -> i32 {
                 if let Some(regs) = registers::saved() {
                     let (ctx, result) = (ctx.as_ptr(), ctx.arg(1));
-                    ended(ctx, regs, system_call::$number, result, &chains::CALL_ENDS);
+                    ended(ctx, regs, system_call::$number, result, &chains::$chain);
                 }
                 0
             }
@@ -87,11 +87,11 @@ macro_rules! at_ends {
 }
 
 at_ends! {
-    mmap_end of MMAP;
-    munmap_end of MUNMAP;
-    brk_end of BRK;
-    mremap_end of MREMAP;
-    madvise_end of MADVISE;
+    mmap_end of MMAP in CALL_ENDS;
+    munmap_end of MUNMAP in CALL_ENDS;
+    brk_end of BRK in CALL_ENDS;
+    mremap_end of MREMAP in MREMAP_ENDS;
+    madvise_end of MADVISE in CALL_ENDS;
 }
 
 /// A call has ended, with this result.

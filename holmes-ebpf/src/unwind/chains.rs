@@ -11,8 +11,8 @@ use holmes_common::counter::Stream;
 use super::{Chain, walk};
 use crate::{
     maps::{
-        ALLOCATION_CHAIN, CALL_CHAIN, CALL_END_CHAIN, FAULT_CHAIN, SAMPLE_CHAIN, Slot, TASK_CHAIN,
-        WAIT_CHAIN,
+        ALLOCATION_CHAIN, CALL_CHAIN, CALL_END_CHAIN, FAULT_CHAIN, MREMAP_END_CHAIN, SAMPLE_CHAIN,
+        Slot, TASK_CHAIN, WAIT_CHAIN,
     },
     record,
 };
@@ -36,6 +36,10 @@ pub const CALLS: Chain = Chain { programs: &CALL_CHAIN, slot: Slot::Call, stream
 /// the program may be preempted.
 pub const CALL_ENDS: Chain =
     Chain { programs: &CALL_END_CHAIN, slot: Slot::Thread, stream: Stream::Memory };
+
+/// The same for mremap.
+pub const MREMAP_ENDS: Chain =
+    Chain { programs: &MREMAP_END_CHAIN, slot: Slot::Thread, stream: Stream::Memory };
 
 /// Of waits.
 pub const WAITS: Chain = Chain { programs: &WAIT_CHAIN, slot: Slot::Wait, stream: Stream::Waits };
@@ -92,6 +96,16 @@ pub fn call_end_step(ctx: FExitContext) -> u32 {
 #[fexit]
 pub fn call_end_finish(ctx: FExitContext) -> u32 {
     record::finish(ctx.as_ptr(), &CALL_ENDS)
+}
+
+#[fexit]
+pub fn mremap_end_step(ctx: FExitContext) -> u32 {
+    walk::step(ctx.as_ptr(), &MREMAP_ENDS)
+}
+
+#[fexit]
+pub fn mremap_end_finish(ctx: FExitContext) -> u32 {
+    record::finish(ctx.as_ptr(), &MREMAP_ENDS)
 }
 
 #[raw_tracepoint(tracepoint = "sched_switch")]

@@ -181,10 +181,10 @@ fn calls(ebpf: &mut Ebpf, types: Result<&Btf, &str>) -> (ProbeStatus, Vec<Progra
     let Probe { name, enables, .. } = CALLS;
     let at_ends = types.map_err(str::to_owned);
     let why = match at_ends.and_then(|types| functions::CALLS.attach(ebpf, types)) {
-        Ok(chain) => {
+        Ok(chains) => {
             let state = ProbeState::On("at the ends of their functions".to_owned());
             let programs = functions::CALLS.programs().collect();
-            return (ProbeStatus { name, enables, programs, state }, vec![chain]);
+            return (ProbeStatus { name, enables, programs, state }, chains);
         }
         Err(why) => why,
     };

@@ -18,8 +18,9 @@ use super::loading;
 pub(super) struct FunctionEnds {
     /// The programs, and the functions at whose ends they run.
     programs: &'static [(&'static str, &'static str)],
-    /// What continues their records. Such programs belong to a function, too, one of the same parameters.
-    chain: Chain,
+    /// What continues their records. Such programs belong to a function, too: one that has, to the kernel's
+    /// types, the same parameters as those whose programs go on here, down to their names.
+    chains: &'static [(Chain, &'static str)],
 }
 
 /// The names of system calls' functions, up to the call's own.
@@ -42,7 +43,10 @@ pub(super) const CALLS: FunctionEnds = FunctionEnds {
         ("mremap_end", system_call!("mremap")),
         ("madvise_end", system_call!("madvise")),
     ],
-    chain: ("CALL_END_CHAIN", "call_end_step", "call_end_finish"),
+    chains: &[
+        (("CALL_END_CHAIN", "call_end_step", "call_end_finish"), system_call!("mmap")),
+        (("MREMAP_END_CHAIN", "mremap_end_step", "mremap_end_finish"), system_call!("mremap")),
+    ],
 };
 
 /// The program of these that is verified the fastest.
@@ -59,18 +63,21 @@ impl FunctionEnds {
 
     /// All of them: those that are attached, and those of the chain.
     pub(super) fn all_programs(&self) -> impl Iterator<Item = &'static str> {
-        let (_, step, finish) = self.chain;
-        self.programs().chain([step, finish])
+        self.programs()
+            .chain(self.chains.iter().flat_map(|((_, step, finish), _)| [*step, *finish]))
     }
 
     /// The function that a program of these belongs to.
     fn function_of(&self, program: &str) -> Option<&'static str> {
-        let (_, step, finish) = self.chain;
-        let first = self.programs.first().filter(|_| program == step || program == finish);
-        self.programs.iter().find(|(name, _)| *name == program).or(first).map(|(_, it)| *it)
+        let of_chains = self
+            .chains
+            .iter()
+            .flat_map(|((_, step, finish), function)| [(*step, *function), (*finish, *function)]);
+        let mut all = self.programs.iter().copied().chain(of_chains);
+        all.find(|(name, _)| *name == program).map(|(_, function)| function)
     }
 
-    /// Attaches all of them, or none. Returns the chain's array, which must be kept.
+    /// Attaches all of them, or none. Returns the chains' arrays, which must be kept.
     ///
     /// # Errors
     /// One of them cannot be attached: why, in one line.
@@ -78,7 +85,7 @@ impl FunctionEnds {
         &self,
         ebpf: &mut Ebpf,
         types: &Btf,
-    ) -> Result<ProgramArray<MapData>, String> {
+    ) -> Result<Vec<ProgramArray<MapData>>, String> {
         let attached = self.try_attach(ebpf, types);
         if attached.is_err() {
             detach(ebpf, |name| self.all_programs().any(|it| it == name));
@@ -86,19 +93,24 @@ impl FunctionEnds {
         attached
     }
 
-    fn try_attach(&self, ebpf: &mut Ebpf, types: &Btf) -> Result<ProgramArray<MapData>, String> {
+    fn try_attach(
+        &self,
+        ebpf: &mut Ebpf,
+        types: &Btf,
+    ) -> Result<Vec<ProgramArray<MapData>>, String> {
         try_one(ebpf, types)?;
         for name in self.all_programs() {
             load(name, loading::find(ebpf, name)?, types).map_err(|error| chain(&error))?;
         }
-        let array = chains::join(ebpf, self.chain).map_err(|error| chain(&error))?;
+        let joined = self.chains.iter().map(|(it, _)| chains::join(ebpf, *it));
+        let arrays = joined.collect::<Result<_, _>>().map_err(|error| chain(&error))?;
         for name in self.programs() {
             let program: &mut FExit = loading::find(ebpf, name)?
                 .try_into()
                 .map_err(|error: ProgramError| chain(&error))?;
             program.attach().map_err(|error| chain(&error))?;
         }
-        Ok(array)
+        Ok(arrays)
     }
 }
 
