@@ -137,6 +137,10 @@ pub const WAIT_CPU_EARNED_NS: u64 = 1_000_000;
 /// is emptied ten times in a second. Where there are more, each has less.
 pub const WAIT_CPUS: u64 = 4;
 
+/// Where so many times as many waits come as a CPU may record one by one, threads that wait often have none of
+/// those: their stacks would cost as much as all that are drawn.
+pub const CROWDED_WAITS: u64 = 4;
+
 /// Of the waits beyond that, one of so many is recorded, and stands for them; a power of two.
 pub const WAIT_SHARE: u64 = 128;
 

@@ -94,10 +94,10 @@ fn describe(task: u64, known: *mut task_struct) -> Option<(&'static BlockedScrat
     // Before its end is waited for: what the thread does from then on is told with a later time.
     // SAFETY: no argument.
     let now = unsafe { bpf_ktime_get_ns() };
-    let number = waits::adopt(&subject)?;
+    let looked = waits::look(task, &subject)?;
     // It may just have been woken: then its end was not waited for, and it sleeps no longer.
     if read(task, offset!(task_state)) as u32 == 0 {
-        waits::give_up(subject.tid);
+        waits::look_away(task, &looked);
         return None;
     }
     let regs = registers::saved_of(task, known);
@@ -132,7 +132,7 @@ fn describe(task: u64, known: *mut task_struct) -> Option<(&'static BlockedScrat
         kernel_frames: 0,
         // SAFETY: the helper checks the address itself.
         comm: unsafe { bpf_probe_read_kernel(comm) }.unwrap_or([0; COMM_LEN]),
-        value: wait_value(1, number, state, call),
+        value: wait_value(1, looked.number, state, call),
         aux: lock,
         stopped_at: 0,
     };

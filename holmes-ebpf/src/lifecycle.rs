@@ -51,7 +51,7 @@ pub fn sched_process_exit(ctx: RawTracePointContext) -> u32 {
     }
     allocations::forget_current();
     debug!(&ctx, "exit: thread {} of pid {}", subject.tid, subject.tgid);
-    let mut flags = waits::forget(subject.tid);
+    let mut flags = waits::forget();
     if is_last_thread() {
         spaces::forget(subject.tgid);
         flags |= flag::LAST_THREAD;

@@ -41,6 +41,7 @@ mod system_call;
 mod task;
 mod threads;
 mod unwind;
+mod wait_shares;
 mod waits;
 
 /// The kernel accepts helpers that are "GPL only" (`bpf_get_stack`, `bpf_probe_read_kernel`) from

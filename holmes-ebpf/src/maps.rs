@@ -25,7 +25,8 @@ use crate::{
     record::Scratch,
     spaces::Space,
     unwind::{CHAIN_LEN, copy::CopyRoom},
-    waits::{WaitAllowance, Waiter},
+    wait_shares::WaitShares,
+    waits::Waiter,
 };
 
 /// Records of all streams. Written by every probe, drained by user space every
@@ -78,14 +79,15 @@ pub static SPACES: LruHashMap<u32, Space> = LruHashMap::with_max_entries(MAX_SPA
 #[map]
 pub static CALL_SHARES: PerCpuArray<CallShares> = PerCpuArray::with_max_entries(1, 0);
 
-/// Threads that have left the CPU, by thread id, removed when they end. Who waits for long is touched
-/// least: so none makes room for another. Not visible to user space.
+/// Threads that have left the CPU, by the address of their task, which is at hand where the CPU changes hands;
+/// removed when they end. Who waits for long is touched least: so none makes room for another. Not visible to
+/// user space.
 #[map]
-pub static WAITERS: HashMap<u32, Waiter> = HashMap::with_max_entries(MAX_WAITERS, 0);
+pub static WAITERS: HashMap<u64, Waiter> = HashMap::with_max_entries(MAX_WAITERS, 0);
 
-/// How many waits may still be recorded one by one, on each CPU. Not visible to user space.
+/// Which waits are recorded, on each CPU. Not visible to user space.
 #[map]
-pub static WAIT_ALLOWANCES: PerCpuArray<WaitAllowance> = PerCpuArray::with_max_entries(1, 0);
+pub static WAIT_SHARES: PerCpuArray<WaitShares> = PerCpuArray::with_max_entries(1, 0);
 
 /// Where the record of a thread that sleeps is put together. Not visible to user space.
 #[map]

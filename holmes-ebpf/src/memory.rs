@@ -54,6 +54,12 @@ const GIVES_BACK: [u64; 3] = [4, 9, 24];
 /// `raw_syscalls:sys_exit`, arguments (`struct pt_regs *regs`, `long ret`), in the context of the process.
 #[raw_tracepoint(tracepoint = "sys_exit")]
 pub fn memory_call(ctx: RawTracePointContext) -> u32 {
+    let result: u64 = ctx.arg(1);
+    // What has failed, or returns a small number, needs not be looked at: each of the five returns 0, or an
+    // address behind the first page.
+    if result >= FIRST_ERROR || (result != 0 && result < 1 << PAGE_SHIFT) {
+        return 0;
+    }
     let regs = registers::saved_for_call(ctx.arg(0));
     let number = system_call::number(regs);
     let is_one = number == system_call::MMAP
@@ -63,7 +69,7 @@ pub fn memory_call(ctx: RawTracePointContext) -> u32 {
         || number == system_call::MADVISE;
     // The numbers of 32-bit calls mean something else.
     if is_one && !system_call::is_compat() {
-        ended(ctx.as_ptr(), regs, number, ctx.arg(1), &chains::CALLS);
+        ended(ctx.as_ptr(), regs, number, result, &chains::CALLS);
     }
     0
 }
