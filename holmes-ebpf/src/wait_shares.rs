@@ -93,7 +93,7 @@ pub fn stands_for(earnings: &mut Earnings) -> u64 {
         return 0;
     }
     // Between half and one and a half of the share, so that no pattern of the threads keeps step with it; the
-    // share on average, which is what each stands for. Drawing lots each time would scatter four times as much.
+    // share on average, which is what each stands for. Drawing lots each time would scatter three times as much.
     // SAFETY: no argument.
     let random = u64::from(unsafe { bpf_get_prandom_u32() });
     let is_first = shares.to_go == 0;
