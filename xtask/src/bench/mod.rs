@@ -2,7 +2,7 @@
 //! table.
 //!
 //! - [`sample_cost`], [`footprint`], [`slowdown`], [`latency`], [`stack_shares`], [`peers`],
-//!   [`growth`], [`allocations`] and [`goroutines`]: the parts of the table;
+//!   [`growth`], [`allocations`], [`goroutines`] and [`hooks`]: the parts of the table;
 //! - [`figure`] and [`table`]: numbers of several runs, beside their budgets;
 //! - [`session`], [`listener`], [`recorder`], [`tool`], [`language`] and [`crowd`]: what is started,
 //!   and ended whatever happens; [`load`]: what a server is asked;
@@ -20,6 +20,7 @@ mod footprint;
 mod foreign_stacks;
 mod goroutines;
 mod growth;
+mod hooks;
 mod kernel_side;
 mod language;
 mod latency;
@@ -65,7 +66,7 @@ pub struct Args {
 type Measure = fn(&Session, &mut Table) -> Result<()>;
 
 /// The parts, in the order they are run.
-const PARTS: [(&str, Measure); 9] = [
+const PARTS: [(&str, Measure); 10] = [
     ("sample-cost", sample_cost::run),
     ("footprint", footprint::run),
     ("slowdown", slowdown::run),
@@ -75,6 +76,7 @@ const PARTS: [(&str, Measure); 9] = [
     ("growth", growth::run),
     ("allocations", allocations::run),
     ("goroutines", goroutines::run),
+    ("hooks", hooks::run),
 ];
 
 /// Measures and shows.
