@@ -81,6 +81,17 @@ impl Workload {
         Build { files, arguments, c, version: None }.named(name)
     }
 
+    /// The same as this version builds it: Go 1.27 or a later one, which takes methods with type
+    /// arguments of their own.
+    ///
+    /// # Errors
+    /// That Go cannot be had, or refuses.
+    pub fn go_names_of(version: &str, arguments: &[&str]) -> anyhow::Result<PathBuf> {
+        let files = &["names.go", "names_methods.go"];
+        let name = format!("names-{}", variant(Some(version), arguments));
+        Build { files, arguments, c: false, version: Some(version) }.named(&name)
+    }
+
     /// `tests/workloads/goroutines.go`, built by this version of Go (the installed one, if `None`) with
     /// these arguments of `go build`; with C code where `c` says so.
     ///
