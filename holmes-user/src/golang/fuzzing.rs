@@ -72,7 +72,7 @@ pub(super) fn target(minor: u32) -> Option<Target> {
 /// The goroutines of a process with this memory; its first byte tells the version.
 pub fn goroutines(data: &[u8]) {
     let Some((&first, memory)) = data.split_first() else { return };
-    let Some(target) = target(18 + u32::from(first) % 9) else { return };
+    let Some(target) = target(18 + u32::from(first) % 10) else { return };
     let memory = AnyMemory(memory);
     let Ok(mut snapshot) = super::snapshot::read(&target, &memory, AnyCode, Nanos(0)) else {
         return;
@@ -101,7 +101,7 @@ pub(super) const fn heap_place() -> HeapPlace {
 /// The heap profile of a process with this memory; its first byte tells the version.
 pub fn go_heap(data: &[u8]) {
     let Some((&first, memory)) = data.split_first() else { return };
-    let Some(target) = target(18 + u32::from(first) % 9) else { return };
+    let Some(target) = target(18 + u32::from(first) % 10) else { return };
     let Ok(found) = heap::read(&target, &heap_place(), &AnyMemory(memory)) else { return };
     assert!(found.rate > 0 && found.buckets.len() <= heap::MAX_BUCKETS);
     // Each has a place of its own in the memory.

@@ -146,6 +146,8 @@ pub struct Snapshot {
     pub taken: Nanos,
     /// How long it took.
     pub took: Duration,
+    /// Whether its own tracebacks have labels.
+    pub shows_labels: bool,
     /// In the runtime's order; its own goroutines are left out, as in Go's profiles.
     pub goroutines: Vec<Goroutine>,
     /// The runtime's own that were left out.

@@ -8,7 +8,7 @@
 /// The oldest minor version that is known.
 pub const OLDEST: u32 = 18;
 /// The newest one.
-pub const NEWEST: u32 = 26;
+pub const NEWEST: u32 = 27;
 
 /// Offsets in `runtime.g` on x86-64, in bytes. `stack` is at 0 and `sched` at 56 in all versions; the
 /// latter begins with the stack pointer and the program counter.
@@ -106,7 +106,7 @@ impl Layout {
                 labels: 344,
             },
             // Flags of cryptography came behind the lock to a thread.
-            26 => Self {
+            26 | 27 => Self {
                 syscall_sp: 104,
                 status: 144,
                 goid: 152,

@@ -34,6 +34,7 @@ mod snapshot;
 mod stacks;
 mod target;
 mod text;
+mod traceback_labels;
 mod wait_reason;
 mod walk;
 

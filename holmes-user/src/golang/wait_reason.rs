@@ -14,7 +14,7 @@ pub(super) fn text(minor: u32, reason: u8) -> Option<&'static str> {
         23 => (&GO_23, GO_23.len()),
         24 => (&GO_24, GO_24.len()),
         25 => (&GO_25, GO_25.len()),
-        26 => (&GO_26, GO_26.len()),
+        26 | 27 => (&GO_26, GO_26.len()),
         _ => return None,
     };
     let known = texts.get(..known).unwrap_or_default();
@@ -267,8 +267,8 @@ mod tests {
         assert_eq!(text(26, 19), Some("chan receive"));
         assert_eq!((text(26, 0), is_known(26, 0)), (None, true));
         assert_eq!((text(18, 27), is_known(18, 27)), (None, false));
-        assert!(!is_known(27, 1));
+        assert!(!is_known(28, 1));
         let locks = |minor| (0..u8::MAX).filter(|&reason| is_lock(minor, reason)).count();
-        assert_eq!([18, 20, 23, 24, 25, 26].map(locks), [1, 4, 4, 5, 6, 6]);
+        assert_eq!([18, 20, 23, 24, 25, 26, 27].map(locks), [1, 4, 4, 5, 6, 6, 6]);
     }
 }
