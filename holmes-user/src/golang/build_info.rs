@@ -38,6 +38,12 @@ impl fmt::Display for GoVersion {
 }
 
 impl GoVersion {
+    /// Whether it is a release, or nearly: what is built of the source in between, as `devel go1.27-1a2b3c` or
+    /// `go1.27-devel_1a2b3c`, may be as the version before, as this one, or as neither.
+    pub(super) fn is_release(&self) -> bool {
+        !self.text.contains("devel")
+    }
+
     /// From the text: `go1.26.8`, `go1.22.5 X:rangefunc`, `devel go1.27-1a2b3c`.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let behind = text.split_once("go1.")?.1;
@@ -102,6 +108,9 @@ mod tests {
         ] {
             assert_eq!(GoVersion::parse(text).map(|version| version.minor), minor, "{text}");
         }
+        let is_release = |text| GoVersion::parse(text).unwrap().is_release();
+        assert!(["go1.18", "go1.27rc1", "go1.26.8 X:nodwarf5"].into_iter().all(is_release));
+        assert!(!["devel go1.27-1a2b3c Tue", "go1.27-devel_1a2b"].into_iter().any(is_release));
         assert_eq!(GoVersion::parse("go1.20\x1b[1m").unwrap().text, "go1.20 [1m");
     }
 

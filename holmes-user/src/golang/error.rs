@@ -43,9 +43,9 @@ pub enum GoError {
     /// Another processor's code.
     #[error("Go programs are read for x86-64 only, and this one is for another processor")]
     Processor,
-    /// Too old, or too new.
+    /// Too old, too new, or between two releases.
     #[error(
-        "the program was built with {version}, and programs are read of Go 1.{} to 1.{}: \
+        "the program was built with {version}, and programs are read of releases of Go 1.{} to 1.{}: \
          is there a newer holmes-ebpf?",
         super::layout::OLDEST,
         super::layout::NEWEST

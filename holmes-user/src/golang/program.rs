@@ -51,7 +51,7 @@ impl GoProgram {
         let bytes = Bytes::File(&file);
         let elf = Elf::read(bytes).map_err(|_| GoError::NotGo)?;
         let Some(version) = GoVersion::find(bytes, &elf)? else { return Err(GoError::NotGo) };
-        let Some(layout) = Layout::of(version.minor) else {
+        let Some(layout) = Layout::of(version.minor).filter(|_| version.is_release()) else {
             return Err(GoError::Version { version: version.text });
         };
         let mut table = GoTable::find(bytes, &elf)?.ok_or(GoError::NotGo)?;

@@ -1,4 +1,4 @@
-//! What goroutines of Go 1.27 tell that those of earlier versions do not.
+//! What goroutines of Go 1.27 tell that those of earlier versions do not, and versions that are not known.
 
 use anyhow::{Context, ensure};
 use holmes_tests::goroutines::from_outside;
@@ -40,6 +40,23 @@ fn labels_are_in_tracebacks_as_the_program_says() -> anyhow::Result<()> {
                 },
             )
             .with_context(|| format!("built with {arguments:?}, {setting:?}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Nothing is guessed for a version that is not known, or not a release.
+#[test]
+fn other_versions_are_refused() -> anyhow::Result<()> {
+    let Some(_machine) = machine::live()? else { return Ok(()) };
+    for version in ["go1.28.0", "go1.28rc1", "devel go1.27-1a2b3c", "go1.27-devel_1a2b3c"] {
+        let argument = format!("-ldflags=-X 'runtime.buildVersion={version}'");
+        let program = Program::start(&Workload::goroutines(None, &[&argument], false)?, None)?;
+        for arguments in [&[][..], &["--heap"]] {
+            let told = from_outside(program.pid(), arguments);
+            let error = told.err().with_context(|| format!("{version} is read"))?.to_string();
+            let reason = format!("built with {version}, and programs are read of releases of Go");
+            ensure!(error.contains(&reason), "{error}");
         }
     }
     Ok(())
