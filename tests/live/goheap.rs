@@ -70,7 +70,7 @@ fn values(profile: &ProfileView) -> BTreeMap<(Vec<String>, i64), Vec<i64>> {
 
 /// Compares both forms of a program's profile with its own: the text byte by byte, the values of each
 /// stack to the last one.
-fn compare(workload: &Workload, rate: Option<&str>) -> anyhow::Result<()> {
+pub(crate) fn compare(workload: &Workload, rate: Option<&str>) -> anyhow::Result<()> {
     let mut program = kept(workload, rate)?;
     let inside = from_inside(&mut program, "profile")?;
     let outside = from_outside(program.pid(), &["--heap"])?;

@@ -5,7 +5,9 @@
 //! Must not: guess. A program without the note is none of Go's.
 
 use std::fmt;
+use std::sync::Arc;
 
+use super::own_layout::OwnLayout;
 use crate::binary::{BinaryError, Bytes, Elf};
 
 /// What the note begins with.
@@ -29,11 +31,15 @@ pub struct GoVersion {
     pub minor: u32,
     /// As the program has it, without control characters.
     pub text: String,
+    /// Where things are, if the tables do not know it.
+    pub(super) own: Option<Arc<OwnLayout>>,
 }
 
 impl fmt::Display for GoVersion {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.text)
+        out.write_str(&self.text)?;
+        // Who reads it should know that nobody has tried that version.
+        if self.own.is_some() { out.write_str(", read by its debug information") } else { Ok(()) }
     }
 }
 
@@ -50,7 +56,7 @@ impl GoVersion {
         let digits = behind.split(|c: char| !c.is_ascii_digit()).next()?;
         let minor = digits.parse().ok()?;
         let text = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        Some(Self { minor, text })
+        Some(Self { minor, text, own: None })
     }
 
     /// Finds and reads the note; `None` if there is none.

@@ -84,7 +84,7 @@ pub fn goroutines(data: &[u8]) {
         assert!(goroutine.stack.addresses.len() <= MAX_FRAMES);
         assert!(!goroutine.state.text(&target.version).is_empty());
         let lock = goroutine.lock;
-        assert!(lock == 0 || locks::waits_for_lock(goroutine.state, target.version.minor));
+        assert!(lock == 0 || locks::waits_for_lock(goroutine.state, &target.version));
         assert!(lock.is_multiple_of(4) && lock < END);
         for (name, value) in goroutine.labels.iter().flat_map(|labels| labels.texts()) {
             // What is no UTF-8 takes three bytes at the most.

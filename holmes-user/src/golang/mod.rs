@@ -26,6 +26,7 @@ mod locate;
 mod locks;
 mod memory;
 mod names;
+mod own_layout;
 mod pages;
 mod process;
 mod program;

@@ -32,7 +32,9 @@ impl GoProgram {
     fn labels_setting(&self) -> Result<Option<u64>, GoError> {
         check_processor(&self.elf)?;
         let bytes = Bytes::File(&self.file);
-        let named = variables(bytes, &[SETTINGS])?.first().map(|&(_, at)| at + SETTING_AT);
+        // Where a version that is not known has it in the settings is not known.
+        let settings = if self.version.own.is_none() { &[SETTINGS][..] } else { &[] };
+        let named = variables(bytes, settings)?.first().map(|&(_, at)| at + SETTING_AT);
         let found = match named {
             Some(setting) => Some(setting),
             None => {

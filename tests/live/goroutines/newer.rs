@@ -1,4 +1,5 @@
-//! What goroutines of Go 1.27 tell that those of earlier versions do not, and versions that are not known.
+//! What goroutines of Go 1.27 tell that those of earlier versions do not, and versions that are not
+//! known.
 
 use anyhow::{Context, ensure};
 use holmes_tests::goroutines::from_outside;
@@ -7,7 +8,8 @@ use holmes_tests::profile_view::ProfileView;
 use holmes_tests::program::Program;
 use holmes_tests::workload::Workload;
 
-use super::{compare_dumps, in_each_version};
+use super::{compare, compare_dumps, in_each_version, locks};
+use crate::goheap;
 
 /// The only one yet.
 const VERSIONS: [&str; 1] = ["go1.27.4"];
@@ -45,21 +47,84 @@ fn labels_are_in_tracebacks_as_the_program_says() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Nothing is guessed for a version that is not known, or not a release.
+/// A version that is not known is read by the program's own debug information.
 #[test]
-fn other_versions_are_refused() -> anyhow::Result<()> {
+fn another_version_is_told_exactly() -> anyhow::Result<()> {
     let Some(_machine) = machine::live()? else { return Ok(()) };
-    for version in ["go1.28.0", "go1.28rc1", "devel go1.27-1a2b3c", "go1.27-devel_1a2b3c"] {
-        let argument = format!("-ldflags=-X 'runtime.buildVersion={version}'");
-        let program = Program::start(&Workload::goroutines(None, &[&argument], false)?, None)?;
-        for arguments in [&[][..], &["--heap"]] {
-            let told = from_outside(program.pid(), arguments);
-            let error = told.err().with_context(|| format!("{version} is read"))?.to_string();
-            let reason = format!("built with {version}, and programs are read of releases of Go");
-            ensure!(error.contains(&reason), "{error}");
+    for version in ["go1.28.0", "devel go1.28-1a2b3c", "go1.27-devel_1a2b3c"] {
+        let flags = claims(version);
+        for arguments in [&[&*flags][..], &[&*flags, "-buildmode=pie"]] {
+            in_each_version(
+                &VERSIONS,
+                |real| Workload::goroutines(Some(real), arguments, false),
+                |workload| {
+                    compare(workload)?;
+                    locks::compare(workload)?;
+                    Ok(())
+                },
+            )?;
+            in_each_version(
+                &VERSIONS,
+                |real| Workload::goroutines(Some(real), arguments, true),
+                compare,
+            )
+            .context("with C")?;
+            // It has no labels, nor what reads them.
+            in_each_version(
+                &VERSIONS,
+                |real| Workload::go_resident_by(real, arguments),
+                |workload| {
+                    let program = Program::start(workload, None)?;
+                    let text = from_outside(program.pid(), &[])?;
+                    let told = format!("({version}, read by its debug information)");
+                    ensure!(text.contains(&told), "{text}");
+                    Ok(())
+                },
+            )?;
+            in_each_version(
+                &VERSIONS,
+                |real| Workload::go_heap(Some(real), arguments),
+                |workload| goheap::compare(workload, None),
+            )
+            .with_context(|| format!("the heap of {arguments:?}"))?;
         }
     }
     Ok(())
+}
+
+/// Nothing is guessed of a version that is not known: without debug information, or where that says that more
+/// than places has changed, as it does of Go 1.26.
+#[test]
+fn other_versions_are_refused() -> anyhow::Result<()> {
+    let Some(_machine) = machine::live()? else { return Ok(()) };
+    for version in ["go1.28.0", "go1.28rc1", "devel go1.27-1a2b3c", "go1.26-devel_1a2b3c", "go1.17"]
+    {
+        for (real, more) in [("go1.27.4", " -s -w"), ("go1.26.0", ""), ("go1.26.0", " -s -w")] {
+            let flags = claims(version) + more;
+            in_each_version(
+                &[real],
+                |real| Workload::goroutines(Some(real), &[&flags], false),
+                |workload| {
+                    let program = Program::start(workload, None)?;
+                    for arguments in [&[][..], &["--heap"]] {
+                        let told = from_outside(program.pid(), arguments);
+                        let error = told.err().context("it is read")?.to_string();
+                        let reason =
+                            format!("built with {version}, and programs are read of releases");
+                        ensure!(error.contains(&reason), "{error}");
+                    }
+                    Ok(())
+                },
+            )
+            .with_context(|| flags.clone())?;
+        }
+    }
+    Ok(())
+}
+
+/// The argument by which a program says that it was built by another version.
+fn claims(version: &str) -> String {
+    format!("-ldflags=-X 'runtime.buildVersion={version}'")
 }
 
 /// Those that the collector has found to be blocked for ever are told as such.

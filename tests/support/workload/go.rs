@@ -62,6 +62,21 @@ impl Workload {
         Ok(Self::new(program, "", ""))
     }
 
+    /// The same, built by this version of Go with these arguments of `go build`.
+    ///
+    /// # Errors
+    /// That Go cannot be had, or refuses.
+    pub fn go_resident_by(version: &str, arguments: &[&str]) -> anyhow::Result<Self> {
+        let name = format!("resident-{}", variant(Some(version), arguments));
+        let build = Build {
+            files: &["resident.go"],
+            arguments,
+            version: Some(version),
+            ..Build::default()
+        };
+        Ok(Self::new(build.named(&name)?, "", ""))
+    }
+
     /// `tests/workloads/cases.go`, with C.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //!
 //! Must not: take for a bucket what does not have the hash of its stack.
 
+use super::super::build_info::GoVersion;
 use super::HeapCounts;
 use super::list::MAX_DEPTH;
 use crate::binary::u64_at;
@@ -70,8 +71,9 @@ pub(super) struct RecordLayout {
 
 impl RecordLayout {
     /// Of a version.
-    pub(super) const fn of(minor: u32) -> Self {
-        Self { counts_bytes: minor <= 26 }
+    pub(super) fn of(version: &GoVersion) -> Self {
+        let own = version.own.as_ref().map(|own| own.counts_bytes);
+        Self { counts_bytes: own.unwrap_or(version.minor <= 26) }
     }
 
     /// Bytes of a set.

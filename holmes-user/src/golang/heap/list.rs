@@ -54,7 +54,7 @@ pub(in super::super) fn read(
     place: &HeapPlace,
     memory: &impl Memory,
 ) -> Result<Found, GoError> {
-    let layout = RecordLayout::of(target.version.minor);
+    let layout = RecordLayout::of(&target.version);
     let mut list =
         List { target, memory, layout, known: HashMap::new(), buckets: Vec::new(), cut: false };
     let mut before = Variables::read(target, place, memory)?;
