@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use holmes_tests::machine;
 use holmes_tests::workload::Workload;
 use holmes_user::binary::{Bytes, Elf, FrameRule, GoFunction, GoLine, GoTable};
 use holmes_user::collect::{Comm, Nanos, Stack};
@@ -148,6 +149,32 @@ fn of_a_program_with_c_code() -> anyhow::Result<()> {
     let arguments = ["-buildmode=pie", "-ldflags", &ldflags];
     let program = Workload::go_names("names-cgo-pie", &arguments, true)?;
     agrees(&program, &program)
+}
+
+/// Go 1.27 describes its programs in another way, and has names with type arguments twice.
+#[test]
+fn of_programs_of_go_1_27() -> anyhow::Result<()> {
+    let ldflags = format!("-s -w {LINKNAME}");
+    for arguments in [&["-ldflags", LINKNAME][..], &["-buildmode=pie", "-ldflags", &ldflags]] {
+        let program = match Workload::go_names_of("go1.27.4", arguments) {
+            Ok(program) => program,
+            Err(error) => return machine::not_run(&format!("Go 1.27 cannot be had: {error:#}")),
+        };
+        agrees(&program, &program).with_context(|| format!("built with {arguments:?}"))?;
+        let file = File::open(&program)?;
+        let bytes = Bytes::File(&file);
+        let mut table = GoTable::find(bytes, &Elf::read(bytes)?)?.context("no table is found")?;
+        let mut names = Vec::new();
+        for index in 0..table.len() {
+            let function = table.function(index)?;
+            names.push(table.name(&function)?);
+        }
+        ensure!(
+            names.iter().any(|name| name == "main.(*box[...]).as[...]"),
+            "it has no such method"
+        );
+    }
+    Ok(())
 }
 
 /// Names addresses of a program as an incident's are: mapped where it was linked.

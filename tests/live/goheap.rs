@@ -18,7 +18,7 @@ use holmes_tests::workload::Workload;
 use crate::goroutines::in_each_version;
 
 /// A release of each version of Go whose profiles are read, but for the installed one.
-const VERSIONS: [&str; 9] = [
+const VERSIONS: [&str; 10] = [
     "go1.18.10",
     "go1.19.13",
     "go1.20.14",
@@ -28,6 +28,7 @@ const VERSIONS: [&str; 9] = [
     "go1.24.11",
     "go1.25.5",
     "go1.26.0",
+    "go1.27.4",
 ];
 
 /// Rates at which they sample; Go's own, if `None`.
@@ -69,7 +70,7 @@ fn values(profile: &ProfileView) -> BTreeMap<(Vec<String>, i64), Vec<i64>> {
 
 /// Compares both forms of a program's profile with its own: the text byte by byte, the values of each
 /// stack to the last one.
-fn compare(workload: &Workload, rate: Option<&str>) -> anyhow::Result<()> {
+pub(crate) fn compare(workload: &Workload, rate: Option<&str>) -> anyhow::Result<()> {
     let mut program = kept(workload, rate)?;
     let inside = from_inside(&mut program, "profile")?;
     let outside = from_outside(program.pid(), &["--heap"])?;

@@ -2,6 +2,7 @@
 
 mod awry;
 mod locks;
+mod newer;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use holmes_tests::workload::Workload;
 
 /// A release of each version of Go that goroutines are read of, but for the installed one. They are
 /// fetched as modules; Go 1.19 does not build so.
-const VERSIONS: [&str; 8] = [
+const VERSIONS: [&str; 9] = [
     "go1.18.10",
     "go1.20.14",
     "go1.21.13",
@@ -28,6 +29,7 @@ const VERSIONS: [&str; 8] = [
     "go1.24.11",
     "go1.25.5",
     "go1.26.0",
+    "go1.27.4",
 ];
 
 /// The one who answers, the one who never stops, and the one whose stack Go's own profile cuts: at
@@ -62,8 +64,13 @@ fn compare(workload: &Workload) -> anyhow::Result<()> {
     ensure!(truth == told, "inside:\n{inside}\noutside:\n{outside}");
     let depth = groups(&outside).iter().map(|group| group.matches("main.descends+").count()).max();
     ensure!(depth.is_some_and(|depth| depth > 100), "a deep recursion has {depth:?} frames");
+    compare_dumps(&mut program, is_old)?;
+    Ok(())
+}
 
-    let inside = from_inside(&mut program, "dump")?;
+/// Compares what `debug=2` prints; what the program prints.
+fn compare_dumps(program: &mut Program, is_old: bool) -> anyhow::Result<String> {
+    let inside = from_inside(program, "dump")?;
     let outside = from_outside(program.pid(), &["--format", "debug2"])?;
     let (truth, told) = (goroutines(&inside), goroutines(&outside));
     ensure!(truth.keys().eq(told.keys()), "{inside}\n{outside}");
@@ -75,7 +82,7 @@ fn compare(workload: &Workload) -> anyhow::Result<()> {
             ensure!(truth == told, "inside:\n{truth}\noutside:\n{told}");
         }
     }
-    Ok(())
+    Ok(inside)
 }
 
 #[test]

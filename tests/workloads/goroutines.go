@@ -3,6 +3,7 @@
 //
 //	block    starts them
 //	label    starts some that have labels
+//	leak     starts some that nobody can wake any more, and has the collector find them, where it does that
 //	many N   starts N more that are alike
 //	lock N   starts N that wait for a mutex, 3 for another, 2 to read and 1 to write behind a third: "locked", and
 //	         the addresses of the four semaphores
@@ -20,6 +21,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"runtime/pprof"
@@ -256,6 +258,20 @@ func label() {
 	settle()
 }
 
+// Go 1.27 has a profile for them.
+func leak() {
+	times(3, func() { receives(make(chan int)) })
+	times(2, func() {
+		mutex := &sync.Mutex{}
+		mutex.Lock()
+		locks(mutex)
+	})
+	settle()
+	if leaked := pprof.Lookup("goroutineleak"); leaked != nil {
+		check(leaked.WriteTo(io.Discard, 0))
+	}
+}
+
 // Waits until no goroutine is on its way to where it stays: a running one is so, and this one.
 func settle() {
 	for calm := 0; calm < 3; {
@@ -331,6 +347,9 @@ func main() {
 		case "label":
 			label()
 			say("labelled")
+		case "leak":
+			leak()
+			say("leaked")
 		case "many":
 			channel := make(chan int)
 			times(number, func() { receives(channel) })

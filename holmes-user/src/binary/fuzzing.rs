@@ -6,7 +6,7 @@
 
 use super::build_id::{MAX_ID_BYTES, find};
 use super::elf::{MAX_SECTIONS, MAX_SEGMENTS};
-use super::{Bytes, Elf, GoTable};
+use super::{Bytes, Elf, GoTable, debug_info};
 
 /// Rows of Go functions asked for. Reached by small files, so that the bound is tried, too.
 const MAX_ROWS: usize = 512;
@@ -42,6 +42,18 @@ pub fn elf(data: &[u8]) {
             }
         }
     }
+}
+
+/// Debug information: behind a byte with its length what says how entries look, then entries.
+pub fn debug_info(data: &[u8]) {
+    const NAMES: [&str; 4] = ["pkg.g", "pkg.dead", "pkg.texts", "pkg.number"];
+    let Some((&len, rest)) = data.split_first() else { return };
+    let Some((abbrev, info)) = rest.split_at_checked(len.into()) else { return };
+    let Ok(facts) = debug_info::read(info, abbrev, &["pkg"], &NAMES) else { return };
+    for (name, found) in &facts.structs {
+        assert!(NAMES.contains(&name.as_str()) && found.members.len() <= debug_info::MAX_MEMBERS);
+    }
+    assert!(facts.constants.len() <= NAMES.len() && facts.lengths.len() <= NAMES.len());
 }
 
 /// Go's function table: rows, look-ups and lines.

@@ -8,6 +8,7 @@
 
 mod build_id;
 mod bytes;
+mod debug_info;
 mod elf;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
@@ -18,6 +19,7 @@ mod vdso;
 
 pub use build_id::build_id;
 pub use bytes::{BinaryError, Bytes, u16_at, u32_at, u64_at};
+pub use debug_info::{DebugFacts, StructFacts};
 pub use elf::{Elf, Section, Segment};
 pub use gopclntab::{FrameCounts, FrameRow, FrameRule, GoFunction, GoLine, GoTable, Values};
 pub use symbols::{SymbolTableKind, functions, variables};

@@ -5,7 +5,9 @@
 //! Must not: guess. A program without the note is none of Go's.
 
 use std::fmt;
+use std::sync::Arc;
 
+use super::own_layout::OwnLayout;
 use crate::binary::{BinaryError, Bytes, Elf};
 
 /// What the note begins with.
@@ -29,22 +31,32 @@ pub struct GoVersion {
     pub minor: u32,
     /// As the program has it, without control characters.
     pub text: String,
+    /// Where things are, if the tables do not know it.
+    pub(super) own: Option<Arc<OwnLayout>>,
 }
 
 impl fmt::Display for GoVersion {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.text)
+        out.write_str(&self.text)?;
+        // Who reads it should know that nobody has tried that version.
+        if self.own.is_some() { out.write_str(", read by its debug information") } else { Ok(()) }
     }
 }
 
 impl GoVersion {
+    /// Whether it is a release, or nearly: what is built of the source in between, as `devel go1.27-1a2b3c` or
+    /// `go1.27-devel_1a2b3c`, may be as the version before, as this one, or as neither.
+    pub(super) fn is_release(&self) -> bool {
+        !self.text.contains("devel")
+    }
+
     /// From the text: `go1.26.8`, `go1.22.5 X:rangefunc`, `devel go1.27-1a2b3c`.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let behind = text.split_once("go1.")?.1;
         let digits = behind.split(|c: char| !c.is_ascii_digit()).next()?;
         let minor = digits.parse().ok()?;
         let text = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        Some(Self { minor, text })
+        Some(Self { minor, text, own: None })
     }
 
     /// Finds and reads the note; `None` if there is none.
@@ -102,6 +114,9 @@ mod tests {
         ] {
             assert_eq!(GoVersion::parse(text).map(|version| version.minor), minor, "{text}");
         }
+        let is_release = |text| GoVersion::parse(text).unwrap().is_release();
+        assert!(["go1.18", "go1.27rc1", "go1.26.8 X:nodwarf5"].into_iter().all(is_release));
+        assert!(!["devel go1.27-1a2b3c Tue", "go1.27-devel_1a2b"].into_iter().any(is_release));
         assert_eq!(GoVersion::parse("go1.20\x1b[1m").unwrap().text, "go1.20 [1m");
     }
 

@@ -74,6 +74,7 @@ mod tests {
             version: GoVersion::parse("go1.26.0").unwrap(),
             taken: Nanos(ms * 1_000_000),
             took: Duration::from_millis(10),
+            shows_labels: false,
             goroutines: goroutines.iter().map(goroutine).collect(),
             system: 0,
             unread: 0,

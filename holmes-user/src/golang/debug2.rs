@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::goroutine::{Goroutine, Snapshot, Stack, StackEnd, State};
 use super::names::{GoFrame, GoNames};
+use super::traceback_labels::behind_state;
 use crate::collect::Nanos;
 
 /// Frames that are printed from either end of a stack.
@@ -38,7 +39,7 @@ pub fn debug2(snapshot: &Snapshot, names: &mut GoNames<'_>, now: Nanos) -> Strin
     text
 }
 
-/// `goroutine 7 [chan receive, 5 minutes, locked to thread]:`
+/// `goroutine 7 [chan receive, 5 minutes, locked to thread] {handler: /a}:`
 fn header(text: &mut String, goroutine: &Goroutine, snapshot: &Snapshot, now: Nanos) {
     let state = goroutine.state.text(&snapshot.version);
     // Writing to a string does not fail, here and below.
@@ -55,7 +56,11 @@ fn header(text: &mut String, goroutine: &Goroutine, snapshot: &Snapshot, now: Na
     if goroutine.is_locked {
         text.push_str(", locked to thread");
     }
-    text.push_str("]:\n");
+    text.push(']');
+    if let Some(labels) = goroutine.labels.as_deref().filter(|_| snapshot.shows_labels) {
+        text.push_str(&behind_state(labels));
+    }
+    text.push_str(":\n");
 }
 
 fn stack_text(stack: &Stack, names: &mut GoNames<'_>) -> String {

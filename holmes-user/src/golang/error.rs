@@ -43,10 +43,11 @@ pub enum GoError {
     /// Another processor's code.
     #[error("Go programs are read for x86-64 only, and this one is for another processor")]
     Processor,
-    /// Too old, or too new.
+    /// Too old, too new, or between two releases.
     #[error(
-        "the program was built with {version}, and programs are read of Go 1.{} to 1.{}: \
-         is there a newer holmes-ebpf?",
+        "the program was built with {version}, and programs are read of releases of Go 1.{} to 1.{}, and of \
+         others since then if their debug information says that no more than places has changed: is there a \
+         newer holmes-ebpf?",
         super::layout::OLDEST,
         super::layout::NEWEST
     )]

@@ -72,7 +72,7 @@ pub(super) fn target(minor: u32) -> Option<Target> {
 /// The goroutines of a process with this memory; its first byte tells the version.
 pub fn goroutines(data: &[u8]) {
     let Some((&first, memory)) = data.split_first() else { return };
-    let Some(target) = target(18 + u32::from(first) % 9) else { return };
+    let Some(target) = target(18 + u32::from(first) % 10) else { return };
     let memory = AnyMemory(memory);
     let Ok(mut snapshot) = super::snapshot::read(&target, &memory, AnyCode, Nanos(0)) else {
         return;
@@ -84,7 +84,7 @@ pub fn goroutines(data: &[u8]) {
         assert!(goroutine.stack.addresses.len() <= MAX_FRAMES);
         assert!(!goroutine.state.text(&target.version).is_empty());
         let lock = goroutine.lock;
-        assert!(lock == 0 || locks::waits_for_lock(goroutine.state, target.version.minor));
+        assert!(lock == 0 || locks::waits_for_lock(goroutine.state, &target.version));
         assert!(lock.is_multiple_of(4) && lock < END);
         for (name, value) in goroutine.labels.iter().flat_map(|labels| labels.texts()) {
             // What is no UTF-8 takes three bytes at the most.
@@ -101,7 +101,7 @@ pub(super) const fn heap_place() -> HeapPlace {
 /// The heap profile of a process with this memory; its first byte tells the version.
 pub fn go_heap(data: &[u8]) {
     let Some((&first, memory)) = data.split_first() else { return };
-    let Some(target) = target(18 + u32::from(first) % 9) else { return };
+    let Some(target) = target(18 + u32::from(first) % 10) else { return };
     let Ok(found) = heap::read(&target, &heap_place(), &AnyMemory(memory)) else { return };
     assert!(found.rate > 0 && found.buckets.len() <= heap::MAX_BUCKETS);
     // Each has a place of its own in the memory.

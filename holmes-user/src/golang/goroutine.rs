@@ -47,16 +47,16 @@ impl State {
     }
 
     /// In the words of Go's own tracebacks.
-    pub fn text(self, version: &GoVersion) -> &'static str {
+    pub fn text(self, version: &GoVersion) -> &str {
         match self {
             Self::Idle => "idle",
             Self::Runnable => "runnable",
             Self::Running => "running",
             Self::Syscall => "syscall",
-            Self::Waiting(reason) => wait_reason::text(version.minor, reason).unwrap_or("waiting"),
+            Self::Waiting(reason) => wait_reason::text(version, reason).unwrap_or("waiting"),
             Self::CopyStack => "copystack",
             Self::Preempted => "preempted",
-            Self::Leaked(reason) => wait_reason::text(version.minor, reason).unwrap_or("leaked"),
+            Self::Leaked(reason) => wait_reason::text(version, reason).unwrap_or("leaked"),
         }
     }
 
@@ -146,6 +146,8 @@ pub struct Snapshot {
     pub taken: Nanos,
     /// How long it took.
     pub took: Duration,
+    /// Whether its own tracebacks have labels.
+    pub shows_labels: bool,
     /// In the runtime's order; its own goroutines are left out, as in Go's profiles.
     pub goroutines: Vec<Goroutine>,
     /// The runtime's own that were left out.

@@ -68,6 +68,11 @@ impl LabelSet {
         self.0.iter().map(move |(name, value)| (text(name), text(value)))
     }
 
+    /// Names and values, in their order.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+
     /// As Go's own profiles print it: `{"name":"value", "other":"value"}`.
     pub(super) fn quoted(&self) -> String {
         let pairs =
@@ -326,7 +331,7 @@ mod tests {
         #[test]
         fn no_memory_panics(
             changes in proptest::collection::vec((0usize..0x600, any::<u8>()), 0..20),
-            minor in 18u32..27,
+            minor in 18u32..28,
         ) {
             let mut memory = vec![0; 0x1000];
             let table = BASE + 0x100;

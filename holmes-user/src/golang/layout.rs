@@ -1,14 +1,17 @@
 //! Where the fields of a goroutine are, and what else differs by version of Go.
 //!
-//! Confirmed for each version with the debug information of a program that was built with it.
+//! Confirmed for each version with the debug information of a program that was built with it. Others may say
+//! it themselves ([`super::own_layout`]).
 //!
 //! Must not: guess for a version that is not here. A program may be built with any, and a wrong offset
 //! reads something else.
 
+use super::build_info::GoVersion;
+
 /// The oldest minor version that is known.
 pub const OLDEST: u32 = 18;
 /// The newest one.
-pub const NEWEST: u32 = 26;
+pub const NEWEST: u32 = 27;
 
 /// Offsets in `runtime.g` on x86-64, in bytes. `stack` is at 0 and `sched` at 56 in all versions; the
 /// latter begins with the stack pointer and the program counter.
@@ -34,11 +37,12 @@ pub(super) struct Layout {
 }
 
 /// The number of functions that the compiler made up to call others (`FuncIDWrapper`).
-pub(super) const fn wrapper_id(minor: u32) -> u8 {
-    match minor {
-        ..=21 => 21,
-        22..=24 => 22,
-        _ => 23,
+pub(super) fn wrapper_id(version: &GoVersion) -> u8 {
+    match (&version.own, version.minor) {
+        (Some(own), _) => own.wrapper_id,
+        (None, ..=21) => 21,
+        (None, 22..=24) => 22,
+        (None, _) => 23,
     }
 }
 
@@ -106,7 +110,7 @@ impl Layout {
                 labels: 344,
             },
             // Flags of cryptography came behind the lock to a thread.
-            26 => Self {
+            26 | 27 => Self {
                 syscall_sp: 104,
                 status: 144,
                 goid: 152,
@@ -125,8 +129,21 @@ impl Layout {
     }
 
     /// Bytes up to the last field that is read.
-    pub(super) const fn bytes(&self) -> usize {
-        self.labels + 8
+    pub(super) fn bytes(&self) -> usize {
+        let last = [
+            self.syscall_sp + 8,
+            self.status,
+            self.goid,
+            self.wait_since,
+            self.wait_reason,
+            self.stops,
+            self.locked_to,
+            self.parent.unwrap_or_default(),
+            self.go_statement,
+            self.start,
+            self.labels,
+        ];
+        last.into_iter().fold(SCHED_PC, usize::max) + 8
     }
 }
 
@@ -142,11 +159,12 @@ pub(super) struct SudogLayout {
 
 impl SudogLayout {
     /// Of a version.
-    pub(super) const fn of(minor: u32) -> Self {
-        match minor {
-            ..=25 => Self { elem: 24, waitlink: 64 },
+    pub(super) fn of(version: &GoVersion) -> Self {
+        match (&version.own, version.minor) {
+            (Some(own), _) => own.sudog,
+            (None, ..=25) => Self { elem: 24, waitlink: 64 },
             // `elem` is two words, of which the collector may clear the first.
-            _ => Self { elem: 32, waitlink: 72 },
+            (None, _) => Self { elem: 32, waitlink: 72 },
         }
     }
 

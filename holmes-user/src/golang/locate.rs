@@ -15,9 +15,8 @@ use crate::binary::{Bytes, Elf, GoTable, variables};
 
 /// The function whose code is read.
 const READER: &str = "runtime.forEachGRace";
-/// Bytes that are read of a function; those that are asked for have about 120 to 250, and the loads are
-/// among the first.
-const MAX_CODE_BYTES: u64 = 256;
+/// Bytes that are read of a function; those that are asked for have about 120 to 2000.
+const MAX_CODE_BYTES: u64 = 4096;
 /// `e_machine` of x86-64, and where it is in the file's header.
 const EM_X86_64: u16 = 62;
 const MACHINE_AT: usize = 18;

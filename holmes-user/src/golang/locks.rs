@@ -11,6 +11,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::build_info::GoVersion;
 use super::error::GoError;
 use super::goroutine::{Snapshot, State};
 use super::layout::SudogLayout;
@@ -45,11 +46,10 @@ pub(super) fn tell(
     memory: &impl Memory,
     table: impl FnOnce() -> Result<Option<u64>, GoError>,
 ) {
-    let minor = target.version.minor;
     let waiting: Vec<usize> = (0..snapshot.goroutines.len())
         .filter(|&index| {
             let state = snapshot.goroutines.get(index).map(|goroutine| goroutine.state);
-            state.is_some_and(|state| waits_for_lock(state, minor))
+            state.is_some_and(|state| waits_for_lock(state, &target.version))
         })
         .collect();
     if waiting.is_empty() {
@@ -67,9 +67,9 @@ pub(super) fn tell(
 }
 
 /// Whether a goroutine in this state is in the table.
-pub(super) fn waits_for_lock(state: State, minor: u32) -> bool {
+pub(super) fn waits_for_lock(state: State, version: &GoVersion) -> bool {
     match state {
-        State::Waiting(reason) | State::Leaked(reason) => wait_reason::is_lock(minor, reason),
+        State::Waiting(reason) | State::Leaked(reason) => wait_reason::is_lock(version, reason),
         _ => false,
     }
 }
@@ -121,7 +121,7 @@ impl<'a, M: Memory> Search<'a, M> {
         };
         let mut missing = HashMap::with_capacity(waiting.len());
         missing.extend(waiting.iter().filter_map(wanted));
-        let layout = SudogLayout::of(target.version.minor);
+        let layout = SudogLayout::of(&target.version);
         let (others, bytes) = (HashSet::new(), Vec::new());
         Self { snapshot, target, memory, layout, missing, others, visits_left: MAX_VISITS, bytes }
     }

@@ -26,6 +26,7 @@ mod locate;
 mod locks;
 mod memory;
 mod names;
+mod own_layout;
 mod pages;
 mod process;
 mod program;
@@ -34,6 +35,7 @@ mod snapshot;
 mod stacks;
 mod target;
 mod text;
+mod traceback_labels;
 mod wait_reason;
 mod walk;
 

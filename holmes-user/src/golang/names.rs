@@ -77,7 +77,7 @@ impl<'a> GoNames<'a> {
     /// Its function table cannot be read.
     pub fn new(process: &'a GoProcess) -> Result<Self, GoError> {
         let table = process.program.table()?;
-        let wrapper_id = wrapper_id(process.program.version.minor);
+        let wrapper_id = wrapper_id(&process.program.version);
         Ok(Self { table, bias: process.bias, wrapper_id, known: HashMap::new() })
     }
 

@@ -4,12 +4,14 @@
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 
 use super::build_info::GoVersion;
 use super::error::GoError;
 use super::layout::Layout;
 use super::locate::{self, ListPlace};
-use crate::binary::{Bytes, Elf, GoTable};
+use super::own_layout::OwnLayout;
+use crate::binary::{BinaryError, Bytes, Elf, GoTable};
 
 /// What identifies a file as long as nobody writes to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,9 +52,17 @@ impl GoProgram {
     pub fn read(file: File) -> Result<Self, GoError> {
         let bytes = Bytes::File(&file);
         let elf = Elf::read(bytes).map_err(|_| GoError::NotGo)?;
-        let Some(version) = GoVersion::find(bytes, &elf)? else { return Err(GoError::NotGo) };
-        let Some(layout) = Layout::of(version.minor) else {
-            return Err(GoError::Version { version: version.text });
+        let Some(mut version) = GoVersion::find(bytes, &elf)? else { return Err(GoError::NotGo) };
+        let layout = match Layout::of(version.minor).filter(|_| version.is_release()) {
+            Some(layout) => layout,
+            None => match OwnLayout::find(bytes, &elf, &version) {
+                Err(error @ BinaryError::Read(_)) => return Err(error.into()),
+                Ok(Some(own)) => version.own.insert(Arc::new(own)).goroutine,
+                // What cannot be used tells nothing.
+                Ok(None) | Err(BinaryError::Malformed(_)) => {
+                    return Err(GoError::Version { version: version.text });
+                }
+            },
         };
         let mut table = GoTable::find(bytes, &elf)?.ok_or(GoError::NotGo)?;
         let list = locate::find(bytes, &elf, &mut table)?;

@@ -2,6 +2,7 @@
 //!
 //! Must not: follow a pointer.
 
+use super::build_info::GoVersion;
 use super::error::GoError;
 use super::goroutine::{Mark, State};
 use super::layout::{Layout, SCHED_PC, SCHED_SP};
@@ -54,7 +55,7 @@ pub(super) fn read(
     let of = |error| GoError::of(target.pid, error);
     let mut bytes = Vec::new();
     let are_there = memory.read(&pieces, &mut bytes).map_err(of)?;
-    let decode = |bytes: &[u8]| Record::decode(bytes, &target.layout, target.version.minor);
+    let decode = |bytes: &[u8]| Record::decode(bytes, &target.layout, &target.version);
     let offsets: Vec<usize> = pieces
         .iter()
         .scan(0, |offset, piece| Some(std::mem::replace(offset, *offset + piece.len)))
@@ -114,8 +115,8 @@ pub(super) struct Alive {
 }
 
 impl Record {
-    /// Decodes a record; `minor` is the version.
-    pub(super) fn decode(bytes: &[u8], layout: &Layout, minor: u32) -> Self {
+    /// Decodes a record.
+    pub(super) fn decode(bytes: &[u8], layout: &Layout, version: &GoVersion) -> Self {
         let word = |at: usize| u64_at(bytes, at);
         let status = u32_at(bytes, layout.status) & !SCANNED;
         if DEAD.contains(&status) {
@@ -131,7 +132,7 @@ impl Record {
             return Self::Dead;
         }
         if !is_stack
-            || (matches!(state, State::Waiting(_)) && !wait_reason::is_known(minor, reason))
+            || (matches!(state, State::Waiting(_)) && !wait_reason::is_known(version, reason))
         {
             return Self::Nonsense;
         }
@@ -195,7 +196,7 @@ pub(super) mod tests {
     }
 
     fn decode(bytes: &[u8]) -> Record {
-        Record::decode(bytes, &Layout::of(26).unwrap(), 26)
+        Record::decode(bytes, &Layout::of(26).unwrap(), &GoVersion::parse("go1.26").unwrap())
     }
 
     #[test]
@@ -220,9 +221,10 @@ pub(super) mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400), minor in 18u32..27) {
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400), minor in 18u32..28) {
+            let target = super::super::fuzzing::target(minor).unwrap();
             // Any answer is right; not panicking is the point.
-            let _ = Record::decode(&bytes, &Layout::of(minor).unwrap(), minor);
+            let _ = Record::decode(&bytes, &target.layout, &target.version);
         }
     }
 }

@@ -53,6 +53,7 @@ impl GoProcess {
         let (target, memory) = (self.target(), self.memory());
         let mut snapshot = read(&target, &memory, code, taken)?;
         locks::tell(&mut snapshot, &target, &memory, || self.lock_table());
+        snapshot.shows_labels = self.shows_labels(&memory);
         // Another process may have got the number while this one was read.
         self.check_same()?;
         snapshot.took = clock::monotonic().since(taken);
@@ -307,6 +308,7 @@ impl<M: Memory, C: Code> Reader<'_, M, C> {
             version,
             taken,
             took,
+            shows_labels: false,
             goroutines,
             system,
             unread,

@@ -4,8 +4,18 @@
 //!
 //! Must not: have a text for a number that a version does not use.
 
+use super::build_info::GoVersion;
+
 /// The text of a number; `None` if the version has no such reason, or the reason has no text.
-pub(super) fn text(minor: u32, reason: u8) -> Option<&'static str> {
+pub(super) fn text(version: &GoVersion, reason: u8) -> Option<&str> {
+    match &version.own {
+        Some(own) => own.reasons.get(usize::from(reason)).map(|text| &**text),
+        None => text_of(version.minor, reason),
+    }
+    .filter(|text| !text.is_empty())
+}
+
+fn text_of(minor: u32, reason: u8) -> Option<&'static str> {
     let (texts, known): (&[&str], usize) = match minor {
         18 | 19 => (&GO_18, GO_18.len()),
         // Each added some behind those of the one before.
@@ -14,23 +24,23 @@ pub(super) fn text(minor: u32, reason: u8) -> Option<&'static str> {
         23 => (&GO_23, GO_23.len()),
         24 => (&GO_24, GO_24.len()),
         25 => (&GO_25, GO_25.len()),
-        26 => (&GO_26, GO_26.len()),
+        26 | 27 => (&GO_26, GO_26.len()),
         _ => return None,
     };
     let known = texts.get(..known).unwrap_or_default();
-    known.get(usize::from(reason)).copied().filter(|text| !text.is_empty())
+    known.get(usize::from(reason)).copied()
 }
 
 /// How many reasons a version has: a larger number is none.
-pub(super) fn is_known(minor: u32, reason: u8) -> bool {
-    reason == 0 || text(minor, reason).is_some()
+pub(super) fn is_known(version: &GoVersion, reason: u8) -> bool {
+    reason == 0 || text(version, reason).is_some()
 }
 
 /// Whether it is waited for a semaphore: that of a lock or of a `sync.WaitGroup`, or one of the runtime's own.
 /// A `sync.Cond` has a list of its own.
-pub(super) fn is_lock(minor: u32, reason: u8) -> bool {
+pub(super) fn is_lock(version: &GoVersion, reason: u8) -> bool {
     let texts = ["semacquire", "sync.Mutex.", "sync.RWMutex.", "sync.WaitGroup."];
-    text(minor, reason).is_some_and(|text| texts.iter().any(|start| text.starts_with(start)))
+    text(version, reason).is_some_and(|text| texts.iter().any(|start| text.starts_with(start)))
 }
 
 const GO_18: [&str; 27] = [
@@ -257,6 +267,9 @@ mod tests {
 
     #[test]
     fn numbers_by_version() {
+        let version = |minor: u32| GoVersion::parse(&format!("go1.{minor}")).unwrap();
+        let is_known = |minor, reason| is_known(&version(minor), reason);
+        let text = |minor, reason| text_of(minor, reason).filter(|text| !text.is_empty());
         for minor in [18, 19, 20, 25] {
             assert_eq!(text(minor, 14), Some("chan receive"), "{minor}");
         }
@@ -267,8 +280,11 @@ mod tests {
         assert_eq!(text(26, 19), Some("chan receive"));
         assert_eq!((text(26, 0), is_known(26, 0)), (None, true));
         assert_eq!((text(18, 27), is_known(18, 27)), (None, false));
-        assert!(!is_known(27, 1));
-        let locks = |minor| (0..u8::MAX).filter(|&reason| is_lock(minor, reason)).count();
-        assert_eq!([18, 20, 23, 24, 25, 26].map(locks), [1, 4, 4, 5, 6, 6]);
+        assert!(!is_known(28, 1));
+        let locks = |minor| {
+            let version = version(minor);
+            (0..u8::MAX).filter(|&reason| is_lock(&version, reason)).count()
+        };
+        assert_eq!([18, 20, 23, 24, 25, 26, 27].map(locks), [1, 4, 4, 5, 6, 6, 6]);
     }
 }

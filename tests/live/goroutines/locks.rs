@@ -12,7 +12,7 @@ use holmes_tests::workload::Workload;
 use super::{VERSIONS, in_each_version};
 
 /// Compares what is told with the addresses that the program prints.
-fn compare(workload: &Workload) -> anyhow::Result<()> {
+pub(super) fn compare(workload: &Workload) -> anyhow::Result<()> {
     let mut program = Program::start(workload, None)?;
     program.ask("many 10", "many")?;
     let answer = program.ask("lock 1000", "locked ")?;

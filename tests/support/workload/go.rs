@@ -62,6 +62,21 @@ impl Workload {
         Ok(Self::new(program, "", ""))
     }
 
+    /// The same, built by this version of Go with these arguments of `go build`.
+    ///
+    /// # Errors
+    /// That Go cannot be had, or refuses.
+    pub fn go_resident_by(version: &str, arguments: &[&str]) -> anyhow::Result<Self> {
+        let name = format!("resident-{}", variant(Some(version), arguments));
+        let build = Build {
+            files: &["resident.go"],
+            arguments,
+            version: Some(version),
+            ..Build::default()
+        };
+        Ok(Self::new(build.named(&name)?, "", ""))
+    }
+
     /// `tests/workloads/cases.go`, with C.
     ///
     /// # Errors
@@ -79,6 +94,17 @@ impl Workload {
     pub fn go_names(name: &str, arguments: &[&str], c: bool) -> anyhow::Result<PathBuf> {
         let files: &[&str] = if c { &["names.go", "names_cgo.go"] } else { &["names.go"] };
         Build { files, arguments, c, version: None }.named(name)
+    }
+
+    /// The same as this version builds it: Go 1.27 or a later one, which takes methods with type
+    /// arguments of their own.
+    ///
+    /// # Errors
+    /// That Go cannot be had, or refuses.
+    pub fn go_names_of(version: &str, arguments: &[&str]) -> anyhow::Result<PathBuf> {
+        let files = &["names.go", "names_methods.go"];
+        let name = format!("names-{}", variant(Some(version), arguments));
+        Build { files, arguments, c: false, version: Some(version) }.named(&name)
     }
 
     /// `tests/workloads/goroutines.go`, built by this version of Go (the installed one, if `None`) with

@@ -83,7 +83,7 @@ impl GoTable<'_> {
         if name.is_empty() {
             return Err(BinaryError::Malformed("a Go function without a name"));
         }
-        Ok(without_type_arguments(name))
+        Ok(without_type_arguments(name, self.has_generic_methods))
     }
 
     fn line(
@@ -153,13 +153,61 @@ impl GoTable<'_> {
     }
 }
 
-/// A name as Go's tracebacks and profiles print it: what stands between the first and the last
-/// square bracket is a compiler's, not a reader's. Format: `runtime.funcNameForPrint`.
-fn without_type_arguments(name: String) -> String {
-    match (name.find('['), name.rfind(']')) {
-        (Some(first), Some(last)) if first < last => {
-            format!("{}[...]{}", &name[..first], &name[last + 1..])
+/// A name as Go's tracebacks and profiles print it: type arguments are a compiler's, not a reader's.
+/// Format: `runtime.funcNameForPrint`, which takes all from the first square bracket to the last for them,
+/// but where there are `generic_methods`.
+fn without_type_arguments(name: String, generic_methods: bool) -> String {
+    let (Some(first), Some(last)) = (name.find('['), name.rfind(']')) else { return name };
+    let Some(inside) = name.get(first + 1..last) else { return name };
+    let short = if generic_methods { of_method(inside) } else { Some("...".to_owned()) };
+    match short {
+        Some(short) => format!("{}[{short}]{}", &name[..first], &name[last + 1..]),
+        None => name,
+    }
+}
+
+/// What is printed for the text between the first bracket and the last: that of a type and its method is
+/// `...].Method[...`. `None` if the brackets are not in pairs.
+fn of_method(inside: &str) -> Option<String> {
+    let mut depth = 1_u32;
+    let mut end = None;
+    if inside.contains('[') {
+        for (at, byte) in inside.bytes().enumerate() {
+            match byte {
+                b'[' => depth += 1,
+                b']' => depth = depth.checked_sub(1)?,
+                _ => continue,
+            }
+            match end {
+                None if depth == 0 => end = Some(at),
+                Some(end) if depth == 1 => return Some(format!("...{}...", &inside[end..=at])),
+                _ => {}
+            }
         }
-        _ => name,
+    }
+    (depth == 1).then(|| "...".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn type_arguments_as_go_leaves_them_out() {
+        for (name, before, since) in [
+            ("main.main", "main.main", "main.main"),
+            ("main.f[int].func1", "main.f[...].func1", "main.f[...].func1"),
+            ("main.f[[]int,go.shape.[4]int]", "main.f[...]", "main.f[...]"),
+            ("main.(*t[[]int]).g[int].func2", "main.(*t[...].func2", "main.(*t[...]).g[...].func2"),
+            ("a.b[c].d[e].f[g].h", "a.b[...].h", "a.b[...].d[...].h"),
+            // Not in pairs.
+            ("a.b[c]d]", "a.b[...]", "a.b[...]"),
+            ("a.b[c]]d[e]", "a.b[...]", "a.b[c]]d[e]"),
+            ("a.b[[c]", "a.b[...]", "a.b[[c]"),
+            ("a]b[c", "a]b[c", "a]b[c"),
+        ] {
+            assert_eq!(without_type_arguments(name.to_owned(), false), before);
+            assert_eq!(without_type_arguments(name.to_owned(), true), since);
+        }
     }
 }

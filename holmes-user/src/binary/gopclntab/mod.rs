@@ -38,6 +38,8 @@ pub struct GoTable<'a> {
     text: u64,
     /// Offset in the file of what functions' data is counted from, if it is known.
     data: Option<u64>,
+    /// Whether methods may have type arguments of their own, beside those of their type: since Go 1.27.
+    has_generic_methods: bool,
     /// Steps done in tables of values: what a look-up costs.
     steps: u64,
 }
@@ -51,7 +53,8 @@ impl<'a> GoTable<'a> {
     pub fn find(bytes: Bytes<'a>, elf: &Elf) -> Result<Option<Self>, BinaryError> {
         let mut pages = Pages::new(bytes)?;
         let Some(header) = Header::find(bytes, elf, &mut pages)? else { return Ok(None) };
-        let mut table = Self { pages, header, text: 0, data: None, steps: 0 };
+        let mut table =
+            Self { pages, header, text: 0, data: None, has_generic_methods: false, steps: 0 };
         let (first, last) = (table.entry(0)?, table.entry(table.header.functions)?);
         if table.header.version >= Version::Go118 {
             let expected = Expected {
@@ -61,6 +64,7 @@ impl<'a> GoTable<'a> {
                 last,
             };
             let module = Module::find(bytes, elf, expected)?;
+            table.has_generic_methods = module.is_some_and(|module| module.is_go127);
             table.data = module.and_then(|module| elf.offset_of(module.data));
             table.text = module.map(|module| module.text).or(table.header.text).ok_or(
                 BinaryError::Malformed("nothing tells where the text of the Go program begins"),

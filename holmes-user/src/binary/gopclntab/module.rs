@@ -4,7 +4,7 @@
 //! Its first field points to the function table's header. In a program that can be loaded anywhere
 //! that pointer is a relocation, and the file holds zero or the same number there.
 //!
-//! Format: `runtime.moduledata`; positions of fields as of Go 1.18 to 1.26.
+//! Format: `runtime.moduledata`; positions of fields as of Go 1.18 to 1.27.
 //!
 //! Must not: take a description that contradicts the function table.
 
@@ -30,8 +30,11 @@ const R_AARCH64_RELATIVE: u64 = 1027;
 const MIN_PC: usize = 20;
 const MAX_PC: usize = 21;
 const TEXT: usize = 22;
+/// Where the types begin. Behind that is where they end and, since Go 1.27, a length before it.
+const TYPES: usize = 37;
+const BEHIND_TYPES: usize = 38;
 /// Words up to the last one that is read.
-const WORDS: usize = 41;
+const WORDS: usize = 44;
 
 /// What is taken from the description.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +43,8 @@ pub(super) struct Module {
     pub(super) text: u64,
     /// What functions' data is counted from: `go:func.*`.
     pub(super) data: u64,
+    /// Whether Go 1.27 or a later one built the program.
+    pub(super) is_go127: bool,
 }
 
 /// What the description must agree with.
@@ -93,9 +98,14 @@ impl Module {
     /// The checks are those that the runtime makes when it starts.
     fn of(words: &[u8], elf: &Elf, expected: Expected) -> Option<Self> {
         let word = |index: usize| u64_at(words, index * 8);
+        // The types' end is no lower than their start, and a length is no address: what is below them is
+        // more than they are.
+        let is_go127 = expected.version == Version::Go120 && word(BEHIND_TYPES) < word(TYPES);
         let data = match expected.version {
             Version::Go12 | Version::Go116 => return None,
             Version::Go118 => word(38),
+            // Three lengths and offsets among the types came before it.
+            Version::Go120 if is_go127 => word(43),
             // Two fields for counters of coverage came before it.
             Version::Go120 => word(40),
         };
@@ -105,7 +115,7 @@ impl Module {
             && text.checked_add(expected.last)? >= word(MAX_PC)
             && word(MAX_PC) > word(MIN_PC)
             && is_code(elf, text);
-        sound.then_some(Self { text, data })
+        sound.then_some(Self { text, data, is_go127 })
     }
 }
 

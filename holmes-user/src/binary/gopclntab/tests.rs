@@ -172,6 +172,19 @@ fn each_layout_is_read() {
     }
 }
 
+/// Go 1.27's description has three more fields before the one that says where the calls are.
+#[test]
+fn calls_are_found_where_go_1_27_says() {
+    let mut bytes = file(Version::Go120);
+    put(&mut bytes, MODULE + 37 * 8, &[0x40_2800, 0x100, 0x40_2900, 0x80, 0x40], 8);
+    put(&mut bytes, MODULE + 42 * 8, &[0x40_2000, 0x40_3800], 8);
+    let mut table = table(&bytes).unwrap().unwrap();
+    let function = table.function_at(TEXT + 20).unwrap().unwrap();
+    let lines = table.lines(&function, TEXT + 20).unwrap();
+    let names: Vec<&str> = lines.iter().map(|line| &*line.function).collect();
+    assert_eq!(names, ["main.inner", "main.outer"]);
+}
+
 #[test]
 fn rows_follow_the_stack_pointer_and_stop_at_the_outermost() {
     let bytes = file(Version::Go120);

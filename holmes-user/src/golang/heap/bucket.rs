@@ -1,11 +1,11 @@
 //! A bucket of the runtime's heap profile: sampled allocations of one size at one stack.
 //!
-//! Format: `bucket`, `memRecord` and `memRecordCycle` of `runtime/mprof.go`, alike from Go 1.18 to 1.26,
-//! as confirmed with the debug information of a program of each version: a header, the stack, and the
-//! counts.
+//! Format: `bucket`, `memRecord` and `memRecordCycle` of `runtime/mprof.go`, as confirmed with the debug
+//! information of a program of each version from Go 1.18 to 1.27: a header, the stack, and the counts.
 //!
 //! Must not: take for a bucket what does not have the hash of its stack.
 
+use super::super::build_info::GoVersion;
 use super::HeapCounts;
 use super::list::MAX_DEPTH;
 use crate::binary::u64_at;
@@ -22,12 +22,8 @@ const DEPTH: usize = 40;
 /// The type of the heap profile's buckets; the others are of blocking and of mutexes.
 const MEMORY: u64 = 1;
 
-/// Bytes of a set of counts: allocations, frees, bytes of each.
-const COUNTS: usize = 32;
 /// Sets of counts that are not told yet: of the collections that are under way.
 const FUTURES: usize = 3;
-/// Bytes of all of them: the first set are those that are told.
-pub(super) const RECORD: usize = COUNTS * (1 + FUTURES);
 
 /// The header of a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +31,8 @@ pub(super) struct Header {
     /// The bucket that was made before; 0 of the first.
     pub(super) next: u64,
     hash: u64,
-    size: u64,
+    /// Of each of its allocations, in bytes.
+    pub(super) size: u64,
     /// Addresses in its stack.
     pub(super) depth: usize,
 }
@@ -64,6 +61,32 @@ impl Header {
     }
 }
 
+/// How the counts of a bucket lie in memory: sets of them, of which the first are those that are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RecordLayout {
+    /// Whether a set counts allocations, frees and the bytes of each, or but the first two: all allocations
+    /// of a bucket have one size.
+    counts_bytes: bool,
+}
+
+impl RecordLayout {
+    /// Of a version.
+    pub(super) fn of(version: &GoVersion) -> Self {
+        let own = version.own.as_ref().map(|own| own.counts_bytes);
+        Self { counts_bytes: own.unwrap_or(version.minor <= 26) }
+    }
+
+    /// Bytes of a set.
+    const fn set(self) -> usize {
+        if self.counts_bytes { 32 } else { 16 }
+    }
+
+    /// Bytes of all of them.
+    pub(super) const fn bytes(self) -> usize {
+        self.set() * (1 + FUTURES)
+    }
+}
+
 /// The counts of a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Record {
@@ -72,10 +95,16 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn decode(bytes: &[u8]) -> Self {
+    /// Decodes the counts of allocations of this size.
+    pub(super) fn decode(bytes: &[u8], layout: RecordLayout, size: u64) -> Self {
         let counts = |number: usize| {
-            let word = |at: usize| u64_at(bytes, number * COUNTS + at);
-            let (allocs, frees, alloc_bytes, free_bytes) = (word(0), word(8), word(16), word(24));
+            let word = |at: usize| u64_at(bytes, number * layout.set() + at);
+            let (allocs, frees) = (word(0), word(8));
+            let (alloc_bytes, free_bytes) = if layout.counts_bytes {
+                (word(16), word(24))
+            } else {
+                (allocs.wrapping_mul(size), frees.wrapping_mul(size))
+            };
             HeapCounts { allocs, frees, alloc_bytes, free_bytes }
         };
         Self { told: counts(0), futures: std::array::from_fn(|number| counts(1 + number)) }

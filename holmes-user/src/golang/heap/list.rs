@@ -12,7 +12,7 @@ use super::super::error::GoError;
 use super::super::memory::{END, Memory, Piece};
 use super::super::pages::Pages;
 use super::super::target::Target;
-use super::bucket::{HEADER, Header, RECORD, Record};
+use super::bucket::{HEADER, Header, Record, RecordLayout};
 use super::place::HeapPlace;
 use super::{HeapBucket, HeapCounts};
 use crate::binary::{u32_at, u64_at};
@@ -54,7 +54,9 @@ pub(in super::super) fn read(
     place: &HeapPlace,
     memory: &impl Memory,
 ) -> Result<Found, GoError> {
-    let mut list = List { target, memory, known: HashMap::new(), stacks: Vec::new(), cut: false };
+    let layout = RecordLayout::of(&target.version);
+    let mut list =
+        List { target, memory, layout, known: HashMap::new(), buckets: Vec::new(), cut: false };
     let mut before = Variables::read(target, place, memory)?;
     for _ in 0..TRIES {
         list.walk(before.head)?;
@@ -103,11 +105,21 @@ impl Variables {
 struct List<'a, M> {
     target: &'a Target,
     memory: &'a M,
+    layout: RecordLayout,
     /// Numbers by address. The target chooses them: not by a fast hash.
     known: HashMap<u64, usize>,
-    /// Where each one's counts are, and its stack. In each walk the newest first.
-    stacks: Vec<(u64, Box<[u64]>)>,
+    /// In each walk the newest first.
+    buckets: Vec<Bucket>,
     cut: bool,
+}
+
+/// What never changes of a bucket.
+struct Bucket {
+    /// Where its counts are.
+    counts: u64,
+    /// Of each of its allocations, in bytes.
+    size: u64,
+    stack: Box<[u64]>,
 }
 
 /// The counts of all buckets, as the program would tell them.
@@ -131,8 +143,8 @@ impl<M: Memory> List<'_, M> {
     fn walk(&mut self, head: u64) -> Result<(), GoError> {
         let target = self.target;
         let mut pages = Pages::new(target, self.memory);
-        let known_before = self.stacks.len();
-        let mut addresses: usize = self.stacks.iter().map(|(_, stack)| stack.len()).sum();
+        let known_before = self.buckets.len();
+        let mut addresses: usize = self.buckets.iter().map(|bucket| bucket.stack.len()).sum();
         let mut bytes = Vec::new();
         let mut at = head;
         while at != 0 {
@@ -141,7 +153,7 @@ impl<M: Memory> List<'_, M> {
                 Some(_) => return Err(target.nonsense("its heap profile leads back to itself")),
                 None => {}
             }
-            if self.stacks.len() >= MAX_BUCKETS || addresses >= MAX_ADDRESSES {
+            if self.buckets.len() >= MAX_BUCKETS || addresses >= MAX_ADDRESSES {
                 self.cut = true;
                 break;
             }
@@ -162,8 +174,9 @@ impl<M: Memory> List<'_, M> {
                 return Err(target.nonsense("a stack of its heap profile is another one's"));
             }
             addresses += stack.len();
-            self.known.insert(at, self.stacks.len());
-            self.stacks.push((at + (HEADER + header.depth * 8) as u64, stack));
+            self.known.insert(at, self.buckets.len());
+            let counts = at + (HEADER + header.depth * 8) as u64;
+            self.buckets.push(Bucket { counts, size: header.size, stack });
             at = header.next;
         }
         Ok(())
@@ -171,7 +184,8 @@ impl<M: Memory> List<'_, M> {
 
     /// Reads the counts of all.
     fn counts(&self, cycle: u32) -> Result<Counts, GoError> {
-        let pieces = self.stacks.iter().map(|&(address, _)| Piece { address, len: RECORD });
+        let len = self.layout.bytes();
+        let pieces = self.buckets.iter().map(|bucket| Piece { address: bucket.counts, len });
         let mut bytes = Vec::new();
         let are_there = self
             .memory
@@ -180,7 +194,11 @@ impl<M: Memory> List<'_, M> {
         if are_there.contains(&false) {
             return Err(self.target.nonsense(MISSING));
         }
-        let records = || bytes.chunks_exact(RECORD).map(Record::decode);
+        let records = || {
+            let sizes = self.buckets.iter().map(|bucket| bucket.size);
+            let parts = bytes.chunks_exact(len).zip(sizes);
+            parts.map(|(part, size)| Record::decode(part, self.layout, size))
+        };
         let each: Vec<HeapCounts> = records().map(|record| record.in_cycle(cycle)).collect();
         let is_first = each.iter().all(|counts| counts.allocs == 0 && counts.frees == 0);
         let each = if is_first { records().map(|it| it.in_all()).collect() } else { each };
@@ -188,9 +206,12 @@ impl<M: Memory> List<'_, M> {
     }
 
     fn finish(self, rate: u64, counts: Counts) -> Found {
-        let stacks = self.stacks.into_iter().zip(counts.each);
-        let buckets =
-            stacks.map(|((_, stack), counts)| HeapBucket { stack, shown: Box::default(), counts });
+        let buckets = self.buckets.into_iter().zip(counts.each);
+        let buckets = buckets.map(|(Bucket { stack, .. }, counts)| HeapBucket {
+            stack,
+            shown: Box::default(),
+            counts,
+        });
         Found { rate, buckets: buckets.collect(), is_cut: self.cut }
     }
 }

@@ -34,10 +34,11 @@ fn memory(version: u32, cycle: u32, buckets: &[(&[u64], [u64; 4])]) -> Vec<u8> {
         }
         let record = at + 48 + stack.len() as u64 * 8;
         for (set, allocs) in (0u64..).zip(counts) {
-            put(record + set * 32, *allocs);
-            put(record + set * 32 + 8, allocs / 2);
-            put(record + set * 32 + 16, allocs * 1024);
-            put(record + set * 32 + 24, allocs / 2 * 1024);
+            let words = [*allocs, allocs / 2, allocs * 1024, allocs / 2 * 1024];
+            // Since Go 1.27 without the bytes.
+            let words = if version < 27 { &words[..] } else { &words[..2] };
+            let at = record + set * words.len() as u64 * 8;
+            words.iter().zip(0u64..).for_each(|(word, place)| put(at + place * 8, *word));
         }
     }
     memory
@@ -59,6 +60,10 @@ fn hash(stack: &[u64], size: u64) -> u64 {
 fn told(version: u32, memory: &[u8]) -> Result<Vec<(Vec<u64>, u64, u64)>, GoError> {
     let found = read(&target(version).unwrap(), &heap_place(), &AnyMemory(memory))?;
     assert_eq!((found.rate, found.is_cut), (512 << 10, false));
+    for HeapBucket { counts, .. } in &found.buckets {
+        let bytes = (counts.alloc_bytes, counts.free_bytes);
+        assert_eq!(bytes, (counts.allocs * 1024, counts.frees * 1024), "each has 1024 bytes");
+    }
     let buckets = found.buckets.iter();
     Ok(buckets.map(|it| (it.stack.to_vec(), it.counts.allocs, it.counts.frees)).collect())
 }
@@ -67,7 +72,7 @@ fn told(version: u32, memory: &[u8]) -> Result<Vec<(Vec<u64>, u64, u64)>, GoErro
 fn what_the_program_would_tell_itself() {
     // What is told, and what each of three cycles has.
     let buckets: [(&[u64], _); 2] = [(&[7, 8, 9], [100, 20, 40, 60]), (&[7], [0, 2, 4, 6])];
-    for version in [18, 19, 26] {
+    for version in [18, 19, 26, 27] {
         for (cycle, first, second) in [(0, 120, 2), (1, 140, 4), (2, 160, 6), (3, 120, 2)] {
             let told = told(version, &memory(version, cycle, &buckets)).unwrap();
             let expected = [(vec![7, 8, 9], first, first / 2), (vec![7], second, second / 2)];
