@@ -95,8 +95,10 @@ fn describe(task: u64, known: *mut task_struct) -> Option<(&'static BlockedScrat
     // SAFETY: no argument.
     let now = unsafe { bpf_ktime_get_ns() };
     let looked = waits::look(task, &subject)?;
-    // It may just have been woken: then its end was not waited for, and it sleeps no longer.
-    if read(task, offset!(task_state)) as u32 == 0 {
+    // It may just have been woken, and even be ending: then its end was not waited for, and it sleeps no longer.
+    if read(task, offset!(task_state)) as u32 == 0
+        || read(task, offset!(task_flags)) as u32 & waits::EXITING != 0
+    {
         waits::look_away(task, &looked);
         return None;
     }

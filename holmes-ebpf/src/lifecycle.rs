@@ -42,6 +42,8 @@ pub fn sched_process_exec(ctx: RawTracePointContext) -> u32 {
 /// `sched:sched_process_exit`, in the ending thread's context.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn sched_process_exit(ctx: RawTracePointContext) -> u32 {
+    // Also of a thread that is the target's no more: another one's task may come to be where its was.
+    let mut flags = waits::forget();
     let Some(subject) = subject() else {
         return 0;
     };
@@ -51,7 +53,6 @@ pub fn sched_process_exit(ctx: RawTracePointContext) -> u32 {
     }
     allocations::forget_current();
     debug!(&ctx, "exit: thread {} of pid {}", subject.tid, subject.tgid);
-    let mut flags = waits::forget();
     if is_last_thread() {
         spaces::forget(subject.tgid);
         flags |= flag::LAST_THREAD;

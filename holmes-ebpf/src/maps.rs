@@ -146,8 +146,8 @@ pub static CALL_CHAIN: ProgramArray = ProgramArray::with_max_entries(CHAIN_LEN, 
 #[map]
 pub static CALL_END_CHAIN: ProgramArray = ProgramArray::with_max_entries(CHAIN_LEN, 0);
 
-/// The same for mremap: to the kernel's types its function is another one, and since 6.12 a chain has
-/// programs of one such type. Written as [`SAMPLE_CHAIN`].
+/// The same for mremap: to the kernel's types its function is another one, and since 6.12, and later
+/// releases of older ones, a chain has programs of one such type. Written as [`SAMPLE_CHAIN`].
 #[map]
 pub static MREMAP_END_CHAIN: ProgramArray = ProgramArray::with_max_entries(CHAIN_LEN, 0);
 

@@ -27,8 +27,8 @@ use crate::{
     wait_shares::{self, Earnings},
 };
 
-/// `BPF_ANY`, for the map's updates.
-const ANY: u64 = 0;
+/// `BPF_NOEXIST`, for the map's updates: a thread that is looked at may be leaving the CPU just now.
+const NOEXIST: u64 = 1;
 
 /// `PF_EXITING` of `task_struct.flags`.
 pub const EXITING: u32 = 4;
@@ -78,8 +78,8 @@ fn end(task: u64) {
     let Some(waiter) = WAITERS.get_ptr_mut(task) else {
         return;
     };
-    // SAFETY: the pointer comes from the map. A thread is on one CPU at a time, and only its own switches
-    // write its entry.
+    // SAFETY: the pointer comes from the map. A thread is on one CPU at a time, and only its own switches write
+    // its entry, and who looks at it while it sleeps, word by word.
     let waiter = unsafe { &mut *waiter };
     if waiter.is_recorded == 0 {
         return;
@@ -177,8 +177,8 @@ fn insert(task: u64, subject: &Subject) -> Option<&'static mut Waiter> {
         is_recorded: 0,
         has_left_out: 0,
     };
-    // A failure shows in the lookup that follows.
-    let _ = WAITERS.insert(task, new, ANY);
+    // A failure shows in the lookup that follows, unless another CPU was faster.
+    let _ = WAITERS.insert(task, new, NOEXIST);
     let waiter = known(task);
     if waiter.is_none() {
         count(Counter::WaitersFull);
@@ -212,8 +212,10 @@ pub fn look(task: u64, subject: &Subject) -> Option<Looked> {
 /// has an end all the same.
 #[inline(always)]
 pub fn look_away(task: u64, looked: &Looked) {
+    // It may have gone on meanwhile, and wait again.
     if looked.is_adopted
         && let Some(waiter) = known(task)
+        && waiter.number as u8 == looked.number
     {
         waiter.is_recorded = 0;
         waiter.has_left_out = 1;

@@ -13,11 +13,12 @@ use crate::{
 type Door = (&'static str, fn(&[u8]));
 
 /// All of them.
-const DOORS: [Door; 22] = [
+const DOORS: [Door; 23] = [
     ("btf", kernel::fuzzing::btf),
     ("cgroup_path", process::fuzzing::cgroup_path),
     ("compressed", symbolize::fuzzing::packed),
     ("config", cli::fuzzing::configuration),
+    ("debug_info", binary::fuzzing::debug_info),
     ("demangle", symbolize::fuzzing::mangled),
     ("eh_frame", unwind::fuzzing::eh_frame),
     ("elf", binary::fuzzing::elf),

@@ -18,7 +18,7 @@
 
 #include "control.h"
 
-enum { PAGE_BYTES = 4096, PAGES = 1024, MAPPINGS = 300, CHUNKS = 64, TURN_NS = 100000000 };
+enum { PAGE_BYTES = 4096, PAGES = 1024, MAPPINGS = 300, CHUNKS = 512, TURN_NS = 100000000 };
 
 static char *pages;
 

@@ -20,6 +20,9 @@ use super::elf::Elf;
 
 /// Bytes of the entries, unpacked. Programs of a hundred megabytes have about thirty.
 const MAX_INFO_BYTES: u64 = 64 << 20;
+/// Bytes of a section that is to be unpacked: they are in memory beside what comes of them, which is three times
+/// as much or more.
+const MAX_PACKED_BYTES: u64 = 24 << 20;
 /// Bytes of what says how entries look. Go's linker writes less than a kilobyte.
 const MAX_ABBREV_BYTES: u64 = 1 << 20;
 /// Entries and their attributes that are looked at, half a second's work. Programs of a hundred megabytes have
@@ -163,11 +166,16 @@ impl<'a> Search<'a> {
             let abbreviations = self.abbreviations(&header)?;
             let entries = header.entries_at_offset(&abbreviations, offset);
             let mut entries = entries.map_err(malformed)?;
-            let array = entries.next_dfs().map_err(malformed)?;
+            // One by one: what is asked for next would be looked for behind any number of empty entries.
+            entries.next_entry().map_err(malformed)?;
+            let array = entries.current();
+            self.work(array.map_or(1, cost))?;
             if array.is_none_or(|entry| entry.tag() != constants::DW_TAG_array_type) {
                 break;
             }
-            let range = entries.next_dfs().map_err(malformed)?;
+            entries.next_entry().map_err(malformed)?;
+            let range = entries.current();
+            self.work(range.map_or(1, cost))?;
             return Ok(range.and_then(|range| number(range, constants::DW_AT_count)));
         }
         Ok(None)
@@ -262,11 +270,12 @@ fn section(
     max: u64,
 ) -> Result<Option<Vec<u8>>, BinaryError> {
     let Some(section) = elf.section(name) else { return Ok(None) };
-    if section.size > max {
+    let is_packed = section.flags & COMPRESSED != 0;
+    if section.size > if is_packed { max.min(MAX_PACKED_BYTES) } else { max } {
         return Err(LARGE);
     }
     let packed = bytes.read(section.offset, section.size as usize)?;
-    if section.flags & COMPRESSED == 0 {
+    if !is_packed {
         return Ok(Some(packed));
     }
     let (size, stream) = (u64_at(&packed, SIZE_AT), packed.get(HEAD..).ok_or(MALFORMED)?);
@@ -312,8 +321,12 @@ mod tests {
     }
 
     fn info() -> Vec<u8> {
-        // The first entry behind the first unit's name is an array of 47.
-        let mut info = unit("types", &[6, 7, 47, 0]);
+        info_with(&[6, 7, 47, 0])
+    }
+
+    /// The first entries behind the first unit's name are those of an array.
+    fn info_with(array: &[u8]) -> Vec<u8> {
+        let mut info = unit("types", array);
         let array = 12 + 6;
         let mut entries = b"\x02pkg.g\0\x28\x03goid\0\x08\x03m\0\x10\0".to_vec();
         entries.extend(b"\x04pkg.dead\0\x06\x04pkg.other\0\x07\x05pkg.texts\0");
@@ -337,6 +350,14 @@ mod tests {
             lengths: [("pkg.texts".to_owned(), 47)].into(),
         };
         assert_eq!(facts, expected);
+    }
+
+    /// Else what has nothing behind it but empty entries would be gone through for each that refers to it.
+    #[test]
+    fn a_length_is_right_behind_its_array() {
+        let facts = read(&info_with(&[6, 0, 0, 7, 47, 0]), &ABBREV, &["pkg"], &NAMES).unwrap();
+        assert_eq!(facts.lengths, BTreeMap::new());
+        assert_eq!(facts.constants.len(), 1);
     }
 
     #[test]

@@ -125,6 +125,8 @@ fn is_shown(letter: char) -> bool {
 pub(super) struct LabelReader<'a, M> {
     pages: Pages<'a, M>,
     minor: u32,
+    /// Whether it is known what they look like.
+    are_known: bool,
     /// By address; `None` where it makes no sense. The target chooses them: not by a fast hash.
     known: HashMap<u64, Option<Arc<LabelSet>>>,
     bytes: usize,
@@ -134,7 +136,9 @@ pub(super) struct LabelReader<'a, M> {
 impl<'a, M: Memory> LabelReader<'a, M> {
     pub(super) fn new(target: &'a Target, memory: &'a M) -> Self {
         let pages = Pages::new(target, memory);
-        Self { pages, minor: target.version.minor, known: HashMap::new(), bytes: 0, reads: 0 }
+        let minor = target.version.minor;
+        let are_known = target.version.own.as_ref().is_none_or(|own| own.has_labels);
+        Self { pages, minor, are_known, known: HashMap::new(), bytes: 0, reads: 0 }
     }
 
     /// The labels at an address; `None` where they make no sense, or where there are too many already.
@@ -142,7 +146,7 @@ impl<'a, M: Memory> LabelReader<'a, M> {
         if let Some(known) = self.known.get(&address) {
             return Ok(known.clone());
         }
-        if self.known.len() >= MAX_SETS || self.bytes >= MAX_BYTES {
+        if !self.are_known || self.known.len() >= MAX_SETS || self.bytes >= MAX_BYTES {
             return Ok(None);
         }
         let pairs =

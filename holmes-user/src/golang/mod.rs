@@ -2,7 +2,7 @@
 //!
 //! Go's runtime keeps a list of all goroutines, and one of what was allocated where ([`HeapProfile`]).
 //! Where they are, its code says ([`GoProgram`]); what an entry looks like in memory follows from the
-//! version of Go. The memory is read by `process_vm_readv`, many places at once, while the process runs:
+//! version of Go, or from the program's debug information. The memory is read by `process_vm_readv`, many places at once, while the process runs:
 //! whatever changes meanwhile is noticed and read again.
 //!
 //! Must not: stop the process, write to it, or believe it. Its memory may hold anything: every count is

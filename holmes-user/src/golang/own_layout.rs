@@ -130,6 +130,8 @@ pub(super) struct OwnLayout {
     /// Whether the counts of a heap profile are of bytes, too.
     pub(super) counts_bytes: bool,
     pub(super) wrapper_id: u8,
+    /// Whether the types of labels are there, and as they are known.
+    pub(super) has_labels: bool,
     /// The texts of why a goroutine waits.
     pub(super) reasons: Box<[Box<str>]>,
 }
@@ -173,7 +175,9 @@ impl OwnLayout {
         let is_known =
             record?.size == 4 * counts?.size && at(record?, "future") == Some(counts?.size);
         let wrapper_id = u8::try_from(*facts.constants.get(WRAPPER)?).ok()?;
-        is_known.then_some(Self { goroutine, sudog, counts_bytes, wrapper_id, reasons })
+        let has_labels = [LABELS, LABEL].iter().all(|name| facts.structs.contains_key(*name));
+        let own = Self { goroutine, sudog, counts_bytes, wrapper_id, has_labels, reasons };
+        is_known.then_some(own)
     }
 }
 
@@ -303,7 +307,7 @@ mod tests {
         assert_eq!((goroutine.syscall_sp, goroutine.labels, goroutine.stops), (800, 864, 953));
         assert_eq!(goroutine.bytes(), 961);
         assert_eq!((own.sudog.elem, own.sudog.waitlink), (48, 80));
-        assert_eq!((own.counts_bytes, own.wrapper_id), (false, 24));
+        assert_eq!((own.counts_bytes, own.wrapper_id, own.has_labels), (false, 24, true));
     }
 
     #[test]
@@ -319,7 +323,9 @@ mod tests {
         for name in good.structs.keys() {
             let mut facts = good.clone();
             facts.structs.remove(name);
-            assert_eq!(of(&facts).is_some(), [LABELS, LABEL].contains(&&**name), "without {name}");
+            let labels = of(&facts).map(|own| own.has_labels);
+            let without = [LABELS, LABEL].contains(&&**name).then_some(false);
+            assert_eq!(labels, without, "without {name}");
         }
         for (name, number) in &good.constants {
             let mut facts = good.clone();

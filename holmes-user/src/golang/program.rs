@@ -59,9 +59,11 @@ impl GoProgram {
                 Err(error @ BinaryError::Read(_)) => return Err(error.into()),
                 Ok(Some(own)) => version.own.insert(Arc::new(own)).goroutine,
                 // What cannot be used tells nothing.
-                Ok(None) | Err(BinaryError::Malformed(_)) => {
+                Err(error @ BinaryError::Malformed(_)) => {
+                    tracing::debug!("{}: {error}", version.text);
                     return Err(GoError::Version { version: version.text });
                 }
+                Ok(None) => return Err(GoError::Version { version: version.text }),
             },
         };
         let mut table = GoTable::find(bytes, &elf)?.ok_or(GoError::NotGo)?;

@@ -3,6 +3,7 @@
 //! Must not: take longer than its bound for a reading, whatever processes do.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use super::Target;
 use super::sources::{Sources, text};
@@ -15,6 +16,8 @@ const MAX_PROCESSES: usize = 1 << 15;
 /// Records of goroutines read at a reading, some 100 ms of work: the recorder does nothing else meanwhile.
 /// Beyond, a process keeps its last number until the next reading begins with it.
 const MAX_RECORDS: u64 = 1 << 18;
+/// The same by the clock, for programs that are read for the first time: they may be made so that it takes long.
+const MAX_TIME: Duration = Duration::from_millis(250);
 
 /// A Go process, as it was last read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,8 +63,9 @@ impl Goroutines {
         pids.rotate_left(begin);
         self.first = 0;
         let mut records = 0;
+        let began = Instant::now();
         for pid in pids {
-            if records >= MAX_RECORDS {
+            if records >= MAX_RECORDS || began.elapsed() >= MAX_TIME {
                 self.first = pid;
                 break;
             }

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::warn;
 
@@ -19,6 +20,9 @@ use crate::window::{Owner, ProcessGoroutines};
 /// nothing else meanwhile.
 const MAX_PROCESSES: usize = 16;
 
+/// Time for all of them; the recorder does nothing else meanwhile. One of 100,000 goroutines takes 0.2 s.
+const MAX_TIME: Duration = Duration::from_secs(2);
+
 impl Recorder {
     /// Looks at the goroutines of those targets; right after the reading that fired.
     pub(super) fn look_at_goroutines(&mut self) {
@@ -32,7 +36,14 @@ impl Recorder {
     fn goroutines_of(&mut self, target: &Target) -> Vec<ProcessGoroutines> {
         let processes = self.reader.go_processes(target);
         let mut found = Vec::new();
+        let begin = clock::monotonic();
         for (pid, path) in processes.into_iter().take(MAX_PROCESSES) {
+            if clock::monotonic().since(begin) > MAX_TIME {
+                warn!(
+                    "the incident of {target} has no goroutines of pid {pid} and others: no time"
+                );
+                break;
+            }
             let snapshot = GoProcess::open(Path::new(PROC), pid).and_then(|it| it.snapshot());
             let snapshot = match snapshot {
                 Ok(snapshot) => snapshot,
