@@ -68,7 +68,7 @@ static int effort_thread(void) {
 }
 
 static void take_a_turn(void) {
-    for (uint64_t i = 0; i < 8250; i++) {
+    for (uint64_t i = 0; i < 8330; i++) {
         sink = sink * 6364136223846793005u + i;
     }
 }
