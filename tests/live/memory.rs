@@ -47,6 +47,16 @@ fn counted(metrics: &Metrics, cgroup: &str) -> Counts {
 const AT_FUNCTIONS: &str = "memory (at the ends of their functions)";
 const AT_ALL_CALLS: &str = "memory (at the ends of all system calls";
 
+/// Whether it meets them at the ends of their functions. Some virtual machines allow no program on any function
+/// (EPERM); any other refusal is of ours.
+fn is_at_functions(line: &str) -> anyhow::Result<bool> {
+    let is_forbidden =
+        line.contains(AT_ALL_CALLS) && line.contains("Operation not permitted (os error 1)");
+    let is_there = line.contains(AT_FUNCTIONS);
+    ensure!(is_there || is_forbidden, "a program on a function is refused: {line}");
+    Ok(is_there)
+}
+
 /// Where the kernel says whether its functions are traced.
 const TRACED: &str = "/proc/sys/kernel/ftrace_enabled";
 
@@ -55,12 +65,7 @@ fn every_byte_asked_for_is_counted_and_what_failed_is_not() -> anyhow::Result<()
     let Some(_machine) = machine::live()? else { return Ok(()) };
     // Nothing is read there.
     every_byte_is_counted_by(Confinement::default().without_tracefs(), |line| {
-        // Some virtual machines allow no program on any function; and where the kernel's types tell the
-        // functions apart, it refuses that their programs go on in the same ones. There is no other reason.
-        let reasons = ["Operation not permitted", "Invalid argument"];
-        let is_refused = reasons.iter().any(|reason| line.contains(reason));
-        let is_elsewhere = line.contains(AT_ALL_CALLS) && is_refused;
-        ensure!(line.contains(AT_FUNCTIONS) || is_elsewhere, "{line}");
+        is_at_functions(line)?;
         Ok(())
     })
 }
@@ -154,9 +159,7 @@ fn other_system_calls_cost_what_they_did() -> anyhow::Result<()> {
     let least = before.min(other_calls(&mut program)?);
     let ratio = with / least;
     eprintln!("a system call takes {ratio:.2} times as long beside the recorder: {line}");
-    if !line.contains(AT_FUNCTIONS) {
-        // EPERM: not one of them, whatever it does. Any other refusal is of ours.
-        ensure!(line.contains("(os error 1)"), "a program on a function is refused: {line}");
+    if !is_at_functions(&line)? {
         return machine::not_run("this kernel allows no programs on its functions");
     }
     ensure!(ratio < 1.25, "{ratio:.2} times as long");

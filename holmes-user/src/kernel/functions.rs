@@ -61,20 +61,23 @@ impl FunctionEnds {
         self.programs.iter().map(|(program, _)| *program)
     }
 
-    /// All of them: those that are attached, and those of the chain.
+    /// All of them: those that are attached, and those of the chains.
     pub(super) fn all_programs(&self) -> impl Iterator<Item = &'static str> {
-        self.programs()
-            .chain(self.chains.iter().flat_map(|((_, step, finish), _)| [*step, *finish]))
+        self.belonging().map(|(program, _)| program)
     }
 
-    /// The function that a program of these belongs to.
-    fn function_of(&self, program: &str) -> Option<&'static str> {
+    /// All of them, each with the function that it belongs to.
+    fn belonging(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let of_chains = self
             .chains
             .iter()
             .flat_map(|((_, step, finish), function)| [(*step, *function), (*finish, *function)]);
-        let mut all = self.programs.iter().copied().chain(of_chains);
-        all.find(|(name, _)| *name == program).map(|(_, function)| function)
+        self.programs.iter().copied().chain(of_chains)
+    }
+
+    /// The function that a program of these belongs to.
+    fn function_of(&self, program: &str) -> Option<&'static str> {
+        self.belonging().find(|(name, _)| *name == program).map(|(_, function)| function)
     }
 
     /// Attaches all of them, or none. Returns the chains' arrays, which must be kept.

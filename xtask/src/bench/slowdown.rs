@@ -57,8 +57,8 @@ pub fn run(session: &Session, table: &mut Table) -> Result<()> {
         let each = |value: fn(&Slowdown) -> f64| pairs.iter().map(value).collect::<Vec<f64>>();
         let row = Row::of(what.clone(), Unit::Percent, &each(|pair| pair.elapsed));
         table.add(PART, row.budget(budget));
-        let added = Figure::of(&each(|pair| pair.added_ns)).map_or(0.0, |figure| figure.median);
-        let round = Figure::of(&each(|pair| pair.round_ns)).map_or(0.0, |figure| figure.median);
+        let median = |value| Figure::of(&each(value)).map_or(0.0, |figure| figure.median);
+        let (added, round) = (median(|pair| pair.added_ns), median(|pair| pair.round_ns));
         let note = format!("{added:.0} ns in each of {} rounds of {round:.0}", effort.rounds);
         let row = Row::of(format!("{what}, its CPU time"), Unit::Percent, &each(|pair| pair.cpu));
         table.add(PART, row.note(note));
