@@ -4,5 +4,6 @@ mod go_names;
 mod names;
 mod names_hostile;
 mod names_oracle;
+mod oracle;
 mod replay;
 mod usage;

@@ -147,6 +147,11 @@ impl Oracle {
         };
         let result =
             self.unwinder.unwind_frame(address, &mut registers, &mut self.cache, &mut read);
+        if missing || result.is_err() {
+            // Where a rule could not be followed, framehop remembers its guess by frame pointers as
+            // the rule of that address, for stacks on which it can be followed, too.
+            self.cache = CacheX86_64::new();
+        }
         match result {
             _ if missing => Err(Silence::BeyondCopy),
             Ok(Some(ip)) => {
