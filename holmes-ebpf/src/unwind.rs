@@ -25,6 +25,7 @@ pub mod registers;
 #[cfg_attr(bpf_target_arch = "aarch64", path = "unwind/rules_aarch64.rs")]
 #[cfg_attr(not(bpf_target_arch = "aarch64"), path = "unwind/rules_x86_64.rs")]
 mod rules;
+mod stack_window;
 mod table;
 pub mod walk;
 

@@ -7,7 +7,9 @@
 //! Runs under the lock of the CPU's run queue: it must be short, and wake nobody by itself.
 
 use aya_ebpf::{
-    EbpfContext, helpers::bpf_get_current_task, macros::raw_tracepoint,
+    EbpfContext,
+    helpers::{bpf_get_current_pid_tgid, bpf_get_current_task},
+    macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
 use holmes_common::{
@@ -146,9 +148,11 @@ fn begin(ctx: &RawTracePointContext) {
 /// that is ending has no memory any more.
 #[inline(always)]
 fn subject_that_waits() -> Option<Subject> {
-    let subject = subject().filter(|subject| subject.tid != 0)?;
-    let is_ending = follow_half(current(), offset!(task_flags)) & EXITING != 0;
-    (!is_ending && current_mm() != Some(0)).then_some(subject)
+    // What costs least comes first: most of what is asked about here is the CPU that has nothing to do.
+    let may_wait = bpf_get_current_pid_tgid() as u32 != 0
+        && current_mm() != Some(0)
+        && follow_half(current(), offset!(task_flags)) & EXITING == 0;
+    if may_wait { subject() } else { None }
 }
 
 /// What is known of the thread whose task this is.

@@ -113,6 +113,7 @@ fn every_hard_way_in_c() -> anyhow::Result<()> {
         &["aligned_frame"],
         &["big_frame"],
         &["jump_back", "ends_in_a_call", "never_returns"],
+        &["off_by_a_word", "go_deep", "churn"],
     ] {
         let names = [&["every_way"][..], way].concat();
         let seen = profile.chain("samples", &names)?;

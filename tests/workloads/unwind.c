@@ -35,6 +35,25 @@ NAMED void go_deep(int depth) {
     sink += (uint64_t)depth;
 }
 
+#ifdef __x86_64__
+// Calls on with a stack pointer that is a word off what the standard asks for, as code written by hand may:
+// then what is read of a frame can lie in two pages.
+__asm__(".text\n"
+        ".type off_by_a_word, @function\n"
+        "off_by_a_word:\n"
+        ".cfi_startproc\n"
+        "call go_deep\n"
+        "ret\n"
+        ".cfi_endproc\n"
+        ".size off_by_a_word, . - off_by_a_word\n");
+void off_by_a_word(int depth);
+#else
+NAMED void off_by_a_word(int depth) {
+    go_deep(depth);
+    sink++;
+}
+#endif
+
 NAMED int compare(const void *left, const void *right) {
     churn(50);
     int a = *(const int *)left, b = *(const int *)right;
@@ -128,12 +147,18 @@ NAMED void jump_back(void) {
 }
 
 static void run_deep(void) { go_deep(DEPTH); }
+// Pages end elsewhere in it each time.
+static void run_off_by_a_word(void) {
+    char *room = alloca(sink % 4096 + 1);
+    fill(room, 1);
+    off_by_a_word(DEPTH);
+}
 static void run_variable(void) { variable_frame(500 + sink % 3000); }
 static void run_aligned(void) { aligned_frame(100 + sink % 1000); }
 
 static void (*const WAYS[])(void) = {run_deep,     sort_numbers, signal_itself, call_library,
                                      read_clock,   enter_kernel, run_variable,  run_aligned,
-                                     big_frame,    jump_back};
+                                     big_frame,    jump_back,    run_off_by_a_word};
 
 NAMED void every_way(void) {
     for (size_t way = 0; way < sizeof WAYS / sizeof WAYS[0]; way++) {

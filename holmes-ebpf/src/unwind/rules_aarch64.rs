@@ -5,11 +5,12 @@ use holmes_common::{
     walk::{Next, aarch64},
 };
 
-use super::walk::{Own, Walk};
+use super::{stack_window::Own, walk::Walk};
 use crate::globals::POINTER_CODE_MASK;
 
 /// Takes the walk to the caller.
 #[inline(always)]
 pub(super) fn caller(walk: &mut Walk, row: Row) -> Next {
-    aarch64::caller(&mut walk.frame, row, &mut Own, POINTER_CODE_MASK.load())
+    let Walk { frame, window, .. } = walk;
+    aarch64::caller(frame, row, &mut Own { window }, POINTER_CODE_MASK.load())
 }

@@ -5,12 +5,13 @@ use holmes_common::{
     walk::{Next, x86_64},
 };
 
-use super::walk::{Own, Walk};
+use super::{stack_window::Own, walk::Walk};
 
 /// Takes the walk to the caller.
 #[inline(always)]
 pub(super) fn caller(walk: &mut Walk, row: Row) -> Next {
-    let Walk { frame, registers, frames, has_registers, .. } = walk;
+    let Walk { frame, registers, frames, has_registers, window, .. } = walk;
     let at_leaf = *frames == 1 && *has_registers;
-    x86_64::caller(frame, row, &mut Own, |register| at_leaf.then(|| registers[register]))
+    let mut memory = Own { window };
+    x86_64::caller(frame, row, &mut memory, |register| at_leaf.then(|| registers[register]))
 }

@@ -1,14 +1,14 @@
 //! Frame after frame, from the leaf up.
 
-use aya_ebpf::{cty::c_void, helpers::generated::bpf_probe_read_user};
+use aya_ebpf::cty::c_void;
 use holmes_common::{
     limits::{FRAMES_PER_STEP, MAX_USER_FRAMES},
     record::flag,
     unwind::{LEAF_REGISTERS, WalkEnd},
-    walk::{Frame, Memory, Next},
+    walk::{Frame, Next},
 };
 
-use super::{Chain, FINISH, STEP, registers::Registers, rules, table};
+use super::{Chain, FINISH, STEP, registers::Registers, rules, stack_window::StackWindow, table};
 use crate::{
     record::{self, Scratch},
     stats::count,
@@ -47,6 +47,8 @@ pub struct Walk {
     pub with_kernel: bool,
     /// User space should come at once: it does not know the process yet.
     pub wake: bool,
+    /// What is known of the stack's memory.
+    pub window: StackWindow,
 }
 
 impl Walk {
@@ -61,22 +63,7 @@ impl Walk {
         self.frames = 0;
         self.table_wanted = false;
         self.has_registers = false;
-    }
-}
-
-/// The memory of the current process.
-pub(super) struct Own;
-
-impl Memory for Own {
-    #[inline(always)]
-    fn words<const WORDS: usize>(&mut self, address: u64) -> Option<[u64; WORDS]> {
-        let mut words = [0; WORDS];
-        let bytes = (WORDS * size_of::<u64>()) as u32;
-        // SAFETY: the array has that many bytes; the helper fails on a bad address.
-        let failed = unsafe {
-            bpf_probe_read_user((&raw mut words).cast(), bytes, address as *const c_void)
-        };
-        (failed == 0).then_some(words)
+        self.window.bytes = 0;
     }
 }
 
