@@ -13,6 +13,7 @@
 //! - [`registers`]: where the process was when it was interrupted;
 //! - [`table`]: which row holds for an address;
 //! - `rules`: from a frame and its row to the caller (`holmes_common::walk`), by architecture;
+//! - [`stack_window`]: the memory that the rules read;
 //! - [`walk`]: frame after frame;
 //! - [`chains`]: the programs;
 //! - [`copy`]: the memory that a walk reads, for those who want to walk it again.
